@@ -1,0 +1,111 @@
+"""A small convolutional network, in the form that each backend computes well."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rfjax.architectures._dense import dense, dense_init
+from rfjax.core import Network, _check
+from rfjax.core._network import Output
+
+FORMS = ("auto", "patches", "direct")
+
+
+def conv3x3(layer: Any, x: jax.Array, form: str = "auto") -> jax.Array:
+  """A 3x3 convolution with zero padding, [B, H, W, c] to [B, H, W, width].
+
+  On CPU the gradient of a convolution inside a scan is more than ten times slower than outside, and
+  a matrix product with patches is not; both forms share their parameters and their result.
+
+  Args:
+    layer: `{"kernel": [9 c, width], "bias": [width]}`, the kernel's rows by offset, then channel.
+    x: images.
+    form: "patches", "direct", or "auto" for patches on CPU.
+
+  Returns:
+    The convolved images.
+  """
+  if form == "auto":
+    form = "patches" if jax.default_backend() == "cpu" else "direct"
+  if form == "direct":
+    kernel = layer["kernel"].reshape(3, 3, x.shape[-1], -1)
+    dims = ("NHWC", "HWIO", "NHWC")
+    out = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dims)
+    return out + layer["bias"]
+  height, width = x.shape[1:3]
+  padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+  offsets = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+  return dense(layer, jnp.concatenate(offsets, axis=-1))
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+  """2x2 max pooling; an odd last row or column is left out."""
+  rows, height, width, channels = x.shape
+  x = x[:, : height // 2 * 2, : width // 2 * 2]
+  return x.reshape(rows, height // 2, 2, width // 2, 2, channels).max((2, 4))
+
+
+def cnn(
+  channels: Sequence[int] = (16, 32),
+  hidden: int = 128,
+  num_classes: int = 10,
+  *,
+  form: str = "auto",
+) -> Network:
+  """A small CNN: for each width a 3x3 convolution, a rectifier and 2x2 max pooling; then two layers.
+
+  Args:
+    channels: widths of the convolutions.
+    hidden: width of the hidden dense layer, whose output is `features`.
+    num_classes: at least 2.
+    form: how convolutions are computed: "patches", "direct", or "auto" for patches on CPU.
+
+  Returns:
+    The network for images [B, H, W, c] or [B, H, W]; integer pixels are divided by 255.
+
+  Raises:
+    ValueError: for numbers out of range, or images too small for the poolings.
+
+  Examples:
+    >>> import jax, jax.numpy as jnp
+    >>> from rfjax import architectures
+    >>> network, x = architectures.cnn([4], 8, num_classes=3), jnp.ones((2, 6, 6, 1))
+    >>> params, stats = network.init(jax.random.key(0), x)
+    >>> network.apply(params, stats, x, key=None, train=False)[0].shape
+    (2, 3)
+  """
+  _check.count("num_classes", num_classes, 2)
+  _check.choice("form", form, FORMS)
+  channels = [_check.count("channels", width) for width in channels]
+  _check.count("hidden", hidden)
+
+  def images(x: jax.Array) -> jax.Array:
+    x = x[..., None] if x.ndim == 3 else x
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32) / 255
+
+  def init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
+    _, height, width, depth = jax.eval_shape(images, x).shape
+    shrink = 2 ** len(channels)
+    if min(height, width) < shrink:
+      raise ValueError(f"images of {height} x {width} are too small for {len(channels)} poolings")
+    keys = jax.random.split(key, len(channels) + 2)
+    sizes = [depth, *channels]
+    convs = [dense_init(k, 9 * a, b) for k, a, b in zip(keys, sizes, channels, strict=False)]
+    flat = (height // shrink) * (width // shrink) * channels[-1]
+    return {
+      "convs": convs,
+      "dense": dense_init(keys[-2], flat, hidden),
+      "head": dense_init(keys[-1], hidden, num_classes),
+    }, ()
+
+  def apply(params: Any, stats: Any, x: jax.Array, **unused: Any) -> Output:
+    del unused
+    x = images(x)
+    for layer in params["convs"]:
+      x = max_pool(jax.nn.relu(conv3x3(layer, x, form)))
+    features = jax.nn.relu(dense(params["dense"], x.reshape(x.shape[0], -1)))
+    return dense(params["head"], features), features, stats
+
+  return Network(init, apply)

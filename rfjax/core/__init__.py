@@ -1,0 +1,35 @@
+"""The core: the batch, the transform, the step, the run, the sweep, and what methods are made of."""
+
+from rfjax.core._batch import Batch as Batch
+from rfjax.core._batch import Truth as Truth
+from rfjax.core._fit import Log as Log
+from rfjax.core._fit import fit as fit
+from rfjax.core._fit import predict as predict
+from rfjax.core._fit import random_order as random_order
+from rfjax.core._groups import group_mean as group_mean
+from rfjax.core._groups import group_sum as group_sum
+from rfjax.core._groups import ratio as ratio
+from rfjax.core._memory import read as read
+from rfjax.core._memory import write as write
+from rfjax.core._network import Network as Network
+from rfjax.core._network import from_function as from_function
+from rfjax.core._network import from_linen as from_linen
+from rfjax.core._network import from_nnx as from_nnx
+from rfjax.core._peers import peer as peer
+from rfjax.core._player import Player as Player
+from rfjax.core._player import descend as descend
+from rfjax.core._player import player as player
+from rfjax.core._step import Step as Step
+from rfjax.core._step import TrainState as TrainState
+from rfjax.core._step import add_penalty as add_penalty
+from rfjax.core._step import train_step as train_step
+from rfjax.core._sweep import sweep as sweep
+from rfjax.core._transform import Spec as Spec
+from rfjax.core._transform import Transform as Transform
+from rfjax.core._transform import chain as chain
+from rfjax.core._transform import identity as identity
+from rfjax.core._transform import pointwise as pointwise
+from rfjax.core._transform import scaled as scaled
+from rfjax.core._transform import stateless as stateless
+from rfjax.core._transform import transform as transform
+from rfjax.core._transform import when as when

@@ -1,0 +1,252 @@
+"""The one flow: a batch that fills from left to right on its way through a training step."""
+
+import dataclasses
+from typing import Any, NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from rfjax.core import _check
+
+Array = jax.Array
+
+
+def _static(default: int) -> Any:
+  return dataclasses.field(default=default, metadata={"static": True})
+
+
+class Truth(NamedTuple):
+  """What only a measurement may read.
+
+  Attributes:
+    y: true labels, int32 [B], or None.
+    group: true sensitive attribute, int32 [B], or None.
+  """
+
+  y: Array | None = None
+  group: Array | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Batch:
+  r"""Examples, and all that a network and a chain of transforms say about them.
+
+  A field that is None is not known yet. The network fills `logits` and with it the defaults of all
+  fields to the right; transforms then change them, and the step reads
+
+  $$\mathrm{loss}_i = \sum_k \mathrm{target}_{ik}\,\mathrm{cost}_{ik}, \qquad
+  \mathrm{risk} = \frac{\sum_i \mathrm{keep}_i\,\mathrm{weight}_i\,\mathrm{loss}_i}
+  {\max(\sum_i \mathrm{keep}_i,\,1)}, \qquad
+  \mathrm{objective} = \mathrm{risk} + \mathrm{penalty}.$$
+
+  Attributes:
+    index: int32 [B], position in the training set, the address of per-example memory. Padding rows
+      have index N, the number of training rows.
+    valid: bool [B], a real row and not padding.
+    x: features [B, ...].
+    y: int32 [B], the given label, which may be wrong.
+    group: the given sensitive attribute, int32 [B], or soft membership float [B, G] where a row of
+      zeros means that it is missing.
+    logits: [B, C], what the network says.
+    features: [B, d], its penultimate layer where it offers one.
+    log_probs: [B, C], what the loss reads; starts as log_softmax(logits).
+    cost: [B, C], the loss if the label of row i were k; starts as -log_probs.
+    target: [B, C], what the model should say; starts as one_hot(y).
+    keep: [B] in [0, 1], selected or not; starts as valid.
+    weight: [B], how much the example counts; starts as 1 and is not renormalised.
+    penalty: [], what the objective adds; starts as 0.
+    order: int32 [steps, batch], the batches of the coming epoch, N for an empty slot; on a data set
+      only.
+    trusted: clean examples, for the methods that need them.
+    truth: true labels and groups, for measuring only.
+    num_classes: C, static.
+    num_groups: G, static; 0 without a sensitive attribute.
+  """
+
+  index: Array
+  valid: Array
+  x: Array
+  y: Array
+  group: Array | None = None
+  logits: Array | None = None
+  features: Array | None = None
+  log_probs: Array | None = None
+  cost: Array | None = None
+  target: Array | None = None
+  keep: Array | None = None
+  weight: Array | None = None
+  penalty: Array | None = None
+  order: Array | None = None
+  trusted: "Batch | None" = None
+  truth: Truth | None = None
+  num_classes: int = _static(2)
+  num_groups: int = _static(0)
+
+  @classmethod
+  def from_arrays(
+    cls,
+    x: ArrayLike,
+    y: ArrayLike,
+    group: ArrayLike | None = None,
+    *,
+    num_classes: int | None = None,
+    num_groups: int | None = None,
+    trusted: "Batch | None" = None,
+    truth: Truth | None = None,
+  ) -> "Batch":
+    """Makes a data set of arrays, checked once, here, on the host.
+
+    Args:
+      x: features [N, ...], finite.
+      y: labels [N], integers in [0, num_classes).
+      group: sensitive attribute [N], integers in [0, num_groups), every group present; or soft
+        membership [N, num_groups] with entries in [0, 1]. None without one.
+      num_classes: inferred from y as max(y) + 1, at least 2, when None.
+      num_groups: inferred from group when None.
+      trusted: clean examples for the methods that need them.
+      truth: true labels and groups, kept for measuring.
+
+    Returns:
+      A `Batch` of N valid rows.
+
+    Raises:
+      ValueError: naming the argument, the offending rows and the remedy.
+
+    Examples:
+      >>> from rfjax import Batch
+      >>> data = Batch.from_arrays([[0.0], [1.0], [2.0]], [0, 1, 1], group=[0, 1, 0])
+      >>> data.num_rows, data.num_classes, data.num_groups
+      (3, 2, 2)
+    """
+    x, y, group, num_classes, num_groups = _check.data(x, y, group, num_classes, num_groups)
+    rows = y.shape[0]
+    return cls(
+      index=jnp.arange(rows, dtype=jnp.int32),
+      valid=jnp.ones(rows, bool),
+      x=jnp.asarray(x),
+      y=jnp.asarray(y),
+      group=None if group is None else jnp.asarray(group),
+      trusted=trusted,
+      truth=truth,
+      num_classes=num_classes,
+      num_groups=num_groups,
+    )
+
+  @property
+  def num_rows(self) -> int:
+    """Rows, padding included; static."""
+    return self.y.shape[0]
+
+  @property
+  def probs(self) -> Array:
+    """exp(log_probs), [B, C]: what the loss reads, as probabilities."""
+    return jnp.exp(self.require("log_probs").log_probs)
+
+  @property
+  def margin(self) -> Array:
+    """logits[:, k] - logits[:, 0] for k >= 1, [B, C - 1]; for two classes the logit of class 1."""
+    logits = self.require("logits").logits
+    return logits[:, 1:] - logits[:, :1]
+
+  @property
+  def membership(self) -> Array:
+    """Group membership, float [B, G]; rows of zeros are padding or missing."""
+    group = self.require("group").group
+    if group.ndim == 1:
+      group = jax.nn.one_hot(group, self.num_groups)
+    return group * self.valid[:, None]
+
+  @property
+  def loss(self) -> Array:
+    """sum_k target * cost, [B]."""
+    return jnp.sum(self.target * self.require("cost").cost, axis=-1)
+
+  @property
+  def risk(self) -> Array:
+    """sum(keep * weight * loss) / max(sum(keep), 1), []."""
+    return jnp.sum(self.keep * self.weight * self.loss) / jnp.maximum(jnp.sum(self.keep), 1.0)
+
+  @property
+  def objective(self) -> Array:
+    """risk + penalty, []."""
+    return self.risk + self.penalty
+
+  def mean(self, values: Array) -> Array:
+    """Mean over the valid rows of values [B, ...]; zero when there is none."""
+    valid = self.valid.astype(values.dtype)
+    return jnp.tensordot(valid, values, 1) / jnp.maximum(jnp.sum(valid), 1.0)
+
+  def replace(self, **changes: Any) -> Self:
+    """Changes fields; what starts as a function of a changed field starts anew.
+
+    New `logits` give new `log_probs`, and new `log_probs` give a new `cost`, unless they are given
+    too: so a correction of the softmax output acts on whatever loss comes after it.
+    """
+    if changes.get("logits") is not None:
+      changes.setdefault("log_probs", jax.nn.log_softmax(changes["logits"]))
+    if changes.get("log_probs") is not None:
+      changes.setdefault("cost", -changes["log_probs"])
+    return dataclasses.replace(self, **changes)
+
+  def fill(self, logits: Array, features: Array | None = None) -> Self:
+    """Fills what the network says, and the defaults of all that follows from it."""
+    return self.replace(
+      logits=logits,
+      features=features,
+      target=jax.nn.one_hot(self.y, self.num_classes, dtype=logits.dtype)
+      if self.target is None
+      else self.target,
+      keep=self.valid.astype(logits.dtype) if self.keep is None else self.keep,
+      weight=jnp.ones(self.num_rows, logits.dtype) if self.weight is None else self.weight,
+      penalty=jnp.zeros((), logits.dtype),
+    )
+
+  def drain(self, pristine: Self) -> Self:
+    """The view of an epoch: without the network's opinion and without untouched defaults."""
+    kept = {
+      name: None if getattr(self, name) is getattr(pristine, name) else getattr(self, name)
+      for name in ("target", "keep", "weight")
+    }
+    empty = dict.fromkeys(("logits", "features", "log_probs", "cost", "penalty"))
+    return dataclasses.replace(self, **kept, **empty)
+
+  def take(self, rows: Array) -> Self:
+    """Gathers rows into a batch; row number N, the number of rows here, is an empty slot."""
+    gather = lambda v, fill=0: jnp.take(v, rows, axis=0, mode="fill", fill_value=fill)
+    per_row = ("x", "y", "group", "logits", "features", "log_probs", "cost", "target", "truth")
+    taken = {name: jax.tree.map(gather, getattr(self, name)) for name in per_row}
+    taken |= {name: jax.tree.map(gather, getattr(self, name)) for name in ("keep", "weight")}
+    return dataclasses.replace(
+      self,
+      index=gather(self.index, self.num_rows),
+      valid=gather(self.valid, False),
+      order=None,
+      **taken,
+    )
+
+  def subset(self, rows: Array) -> Self:
+    """Gathers rows into a data set of its own, with addresses from 0."""
+    return dataclasses.replace(
+      self.take(rows), index=jnp.arange(rows.shape[0], dtype=jnp.int32), trusted=self.trusted
+    )
+
+  def require(self, *names: str, by: str = "this transform") -> Self:
+    """Returns the batch, or raises ValueError naming the first field that is not known yet."""
+    for name in names:
+      if getattr(self, name) is None:
+        raise ValueError(f"{by} needs {name}, which is not known yet: {_REMEDY[name]}")
+    return self
+
+
+_FILLED = "it is filled by the network inside train_step, fit or predict"
+_REMEDY = dict.fromkeys(
+  ("logits", "log_probs", "cost", "target", "keep", "weight", "penalty"), _FILLED
+) | {
+  "group": "pass group= to Batch.from_arrays, or use a method that needs no sensitive attribute",
+  "features": "use a network whose apply returns its penultimate layer",
+  "trusted": "pass trusted=, a Batch of clean examples, to Batch.from_arrays",
+  "truth": "pass truth= to Batch.from_arrays; only measurements may read it",
+  "order": "it is written by fit when batch_size is given, and by samplers in refresh",
+}

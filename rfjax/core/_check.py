@@ -1,0 +1,152 @@
+"""Checks at the door: on the host, once, before anything compiles."""
+
+import math
+import operator
+from typing import Any
+
+import jax
+import numpy as np
+
+SEED_LIMIT = 2**32
+
+
+def _rows(bad: np.ndarray) -> str:
+  shown = ", ".join(str(i) for i in np.flatnonzero(bad)[:3])
+  return f"{int(bad.sum())} of {bad.size} rows, the first at {shown}"
+
+
+def _integers(name: str, values: Any, remedy: str) -> np.ndarray:
+  values = np.asarray(values)
+  if values.dtype.kind == "b":
+    values = values.astype(np.int32)
+  if values.dtype.kind not in "iu":
+    raise ValueError(f"{name} must hold integers, got dtype {values.dtype}: {remedy}")
+  return values
+
+
+def labels(name: str, values: Any, count: int | None, smallest: int) -> tuple[np.ndarray, int]:
+  """Checks integer codes [N] against [0, count); infers count as max + 1 when it is None."""
+  codes = f"remap {name} to 0, 1, ..., for instance with numpy.unique(..., return_inverse=True)"
+  values = _integers(name, values, codes)
+  if values.ndim != 1:
+    raise ValueError(f"{name} must have one axis, got shape {values.shape}: pass {name}.ravel()")
+  if values.size == 0:
+    raise ValueError(f"{name} is empty: pass at least one row")
+  if count is None:
+    count = max(int(values.max()) + 1, smallest)
+  bad = (values < 0) | (values >= count)
+  if bad.any():
+    value = values[bad][0]
+    raise ValueError(f"{name} must lie in [0, {count}), got {value} ({_rows(bad)}): {codes}")
+  return values.astype(np.int32), count
+
+
+def _soft_group(group: np.ndarray, num_groups: int | None) -> tuple[np.ndarray, int]:
+  if num_groups is not None and group.shape[1] != num_groups:
+    raise ValueError(f"group has {group.shape[1]} columns but num_groups is {num_groups}")
+  bad = ~np.isfinite(group).all(1) | (group < 0).any(1) | (group.sum(1) > 1 + 1e-5)
+  if bad.any():
+    raise ValueError(
+      f"group must hold memberships in [0, 1] with row sums at most 1, got {group[bad][0]}"
+      f" ({_rows(bad)}): normalise the rows; a row of zeros means missing"
+    )
+  return group.astype(np.float32), group.shape[1]
+
+
+def groups(group: Any, num_groups: int | None) -> tuple[np.ndarray, int]:
+  """Checks a sensitive attribute, hard [N] or soft [N, G]; every hard group must occur."""
+  group = np.asarray(group)
+  if group.ndim == 2:
+    return _soft_group(group, num_groups)
+  group, num_groups = labels("group", group, num_groups, smallest=1)
+  empty = np.flatnonzero(np.bincount(group, minlength=num_groups) == 0)
+  if empty.size:
+    raise ValueError(
+      f"group {int(empty[0])} of {num_groups} is empty: renumber the groups that occur,"
+      " or pass num_groups= to match them"
+    )
+  return group, num_groups
+
+
+def data(
+  x: Any, y: Any, group: Any, num_classes: int | None, num_groups: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, int, int]:
+  """Checks the arrays of a data set together; see `Batch.from_arrays`."""
+  x = np.asarray(x)
+  if x.dtype.kind not in "biuf":
+    raise ValueError(f"x must hold numbers, got dtype {x.dtype}: encode its columns first")
+  if x.dtype == np.float64 or x.dtype.kind == "b":
+    x = x.astype(jax.dtypes.canonicalize_dtype(np.float64))
+  y, num_classes = labels("y", y, num_classes, smallest=2)
+  if x.ndim < 1 or x.shape[0] != y.shape[0]:
+    raise ValueError(f"x has {x.shape[:1]} rows but y has {y.shape[0]}: pass one label a row")
+  if x.dtype.kind == "f":
+    bad = ~np.isfinite(x).reshape(len(x), -1).all(1)
+    if bad.any():
+      raise ValueError(
+        f"x must be finite, got NaN or infinity in {_rows(bad)}: impute or drop them"
+      )
+  if group is None:
+    if num_groups:
+      raise ValueError(f"num_groups is {num_groups} but group is None: pass group=")
+    return x, y, None, num_classes, 0
+  group, num_groups = groups(group, num_groups)
+  if group.shape[0] != y.shape[0]:
+    raise ValueError(f"group has {group.shape[0]} rows but y has {y.shape[0]}: pass one a row")
+  return x, y, group, num_classes, num_groups
+
+
+def traced(*values: Any) -> bool:
+  """Whether any of the values is a tracer, whose value nobody knows yet."""
+  return any(isinstance(v, jax.core.Tracer) for v in values)
+
+
+def number(
+  name: str,
+  value: Any,
+  low: float = -math.inf,
+  high: float = math.inf,
+  *,
+  open_low: bool = False,
+  open_high: bool = False,
+) -> None:
+  """Refuses a number outside an interval; a traced value passes, since nobody knows it yet."""
+  if traced(value):
+    return
+  try:
+    values = np.asarray(value, np.float64)
+  except (TypeError, ValueError):
+    raise ValueError(f"{name} must be a number, got {value!r}") from None
+  above = operator.gt if open_low else operator.ge
+  below = operator.lt if open_high else operator.le
+  if not (np.all(above(values, low)) and np.all(below(values, high))):
+    left, right = "(" if open_low else "[", ")" if open_high else "]"
+    raise ValueError(f"{name} must lie in {left}{low:g}, {high:g}{right}, got {value}")
+
+
+def count(name: str, value: Any, low: int = 1) -> int:
+  """Refuses what is not an integer of at least `low`; returns it as an int."""
+  try:
+    result = operator.index(value)
+  except TypeError:
+    raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}") from None
+  if result < low:
+    raise ValueError(f"{name} must be an integer of at least {low}, got {result}")
+  return result
+
+
+def choice(name: str, value: Any, options: tuple[Any, ...]) -> None:
+  """Refuses a value that is not one of the options."""
+  if value not in options:
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}")
+
+
+def seeds(values: Any) -> np.ndarray:
+  """Checks seeds [R] against [0, 2**32), outside which they alias others; returns uint32."""
+  values = _integers("seed", values, "pass whole numbers")
+  bad = (values < 0) | (values >= SEED_LIMIT)
+  if bad.any():
+    raise ValueError(
+      f"seed must lie in [0, 2**32), got {values[bad][0]}: outside it seeds repeat others"
+    )
+  return values.astype(np.uint32)

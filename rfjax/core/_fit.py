@@ -1,0 +1,157 @@
+"""A run: epochs of steps in two nested scans, and the prediction of what came out."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rfjax.core import _check, _peers
+from rfjax.core._batch import Batch
+from rfjax.core._network import Network
+from rfjax.core._step import Step, TrainState, train_step
+from rfjax.core._transform import Transform
+
+
+class Log(NamedTuple):
+  """What a run tells of its epochs.
+
+  Attributes:
+    risk: [epochs], the mean risk of the epoch's steps.
+    penalty: [epochs], their mean penalty.
+    observed: what `observe` returned, with a leading axis of epochs; () without it.
+  """
+
+  risk: jax.Array
+  penalty: jax.Array
+  observed: Any = ()
+
+
+def random_order(key: jax.Array, rows: int, batch_size: int) -> jax.Array:
+  """A permutation of the rows in batches [ceil(rows / batch_size), batch_size], padded with rows."""
+  steps = -(-rows // batch_size)
+  order = jax.random.permutation(key, rows).astype(jnp.int32)
+  return jnp.pad(order, (0, steps * batch_size - rows), constant_values=rows).reshape(steps, -1)
+
+
+def _epoch(step: Step, view: Batch, state: TrainState, key: jax.Array, epoch: Any, first: Any):
+  """The steps of one epoch; full batch where nobody has written an order."""
+  if view.order is None:
+    state, metrics = step.update(
+      state, view, key=jax.random.fold_in(key, 1), step=first, epoch=epoch
+    )
+    return state, metrics, 1
+
+  def body(state: TrainState, at: Any) -> tuple[TrainState, Any]:
+    i, rows = at
+    batch = view.take(rows)
+    return step.update(
+      state, batch, key=jax.random.fold_in(key, i + 1), step=first + i, epoch=epoch
+    )
+
+  steps = view.order.shape[0]
+  state, metrics = jax.lax.scan(body, state, (jnp.arange(steps), view.order))
+  return state, jax.tree.map(jnp.mean, metrics), steps
+
+
+def fit(
+  network: Network,
+  method: Transform,
+  tx: optax.GradientTransformation,
+  data: Batch,
+  *,
+  key: jax.Array,
+  epochs: int,
+  batch_size: int | None = None,
+  params: Any = None,
+  peers: int = 1,
+  observe: Callable[[TrainState, Batch], Any] | None = None,
+) -> tuple[TrainState, Log]:
+  """Trains a network by a method: one run, pure from end to end.
+
+  Args:
+    network: the network.
+    method: the method, a `Transform`.
+    tx: any optax transformation.
+    data: the training set.
+    key: a key from `jax.random.key`; initialisation, batches and methods draw from it.
+    epochs: passes over the data.
+    batch_size: rows a step, from 1 to the number of rows; None takes all rows in one step.
+    params: initial parameters, instead of the network's own; with peers, with a leading axis.
+    peers: runs trained side by side that may look at each other by `rfjax.core.peer`. They share the
+      data, its noise and the batches, and differ in initialisation and method keys.
+    observe: `observe(state, view) -> pytree`, called after each epoch, with that epoch's data.
+
+  Returns:
+    The last `TrainState`, with a leading axis if there are peers, and the `Log`.
+
+  Raises:
+    ValueError: for counts out of range.
+
+  Examples:
+    >>> import jax, optax, rfjax
+    >>> from rfjax import architectures
+    >>> data = rfjax.Batch.from_arrays([[-1.0], [0.5], [1.0]], [0, 1, 1])
+    >>> state, log = rfjax.fit(architectures.logistic(), rfjax.chain(), optax.sgd(1.0), data,
+    ...                        key=jax.random.key(0), epochs=20)
+    >>> rfjax.predict(architectures.logistic(), state, data).logits.argmax(-1).tolist()
+    [0, 1, 1]
+  """
+  epochs, peers = _check.count("epochs", epochs, 0), _check.count("peers", peers)
+  rows = data.num_rows
+  if batch_size is not None and _check.count("batch_size", batch_size) > rows:
+    raise ValueError(f"batch_size must be at most the {rows} rows of data, got {batch_size}")
+  step = train_step(network, method, tx, skip_empty="order" in method.writes)
+  init_key, order_key, run_key = jax.random.split(key, 3)
+
+  def run(params: Any, lane: Any) -> tuple[TrainState, Log]:
+    network_key, method_key = jax.random.split(jax.random.fold_in(init_key, lane))
+    fresh, stats = network.init(network_key, data.x)
+    params = fresh if params is None else params
+    state = step.init(params, data, key=method_key, stats=stats)
+    lane_key = jax.random.fold_in(run_key, lane)
+
+    def body(carry: tuple[TrainState, Any], epoch: Any) -> Any:
+      state, first = carry
+      epoch_key = jax.random.fold_in(lane_key, epoch)
+      shuffled = data
+      if batch_size is not None:
+        order = random_order(jax.random.fold_in(order_key, epoch), rows, batch_size)
+        shuffled = data.replace(order=order)
+      refresh_key = jax.random.fold_in(epoch_key, 0)
+      view, state = step.refresh(state, shuffled, key=refresh_key, epoch=epoch, step=first)
+      state, metrics, steps = _epoch(step, view, state, epoch_key, epoch, first)
+      observed = () if observe is None else observe(state, view)
+      return (state, first + steps), Log(metrics["risk"], metrics["penalty"], observed)
+
+    (state, _), log = jax.lax.scan(body, (state, jnp.zeros((), jnp.int32)), jnp.arange(epochs))
+    return state, log
+
+  if peers == 1:
+    return run(params, 0)
+  axes = (None if params is None else 0, 0)
+  return jax.vmap(run, axes, axis_name=_peers.AXIS)(params, jnp.arange(peers))
+
+
+def predict(network: Network, state: TrainState, data: Batch) -> Batch:
+  """Fills a data set with what a trained network says, in evaluation mode.
+
+  Noise layers belong to the method and are gone; of several peers the first one speaks.
+
+  Args:
+    network: the network.
+    state: the state that `fit` returned.
+    data: any data set of the same kind of examples.
+
+  Returns:
+    The data with `logits` and all that follows from them.
+  """
+  key = jax.random.key(0)
+  expected = jax.eval_shape(network.init, key, data.x)
+  variables = (state.params, state.stats)
+  shapes = [leaf.shape for leaf in jax.tree.leaves(variables)]
+  if [s[1:] for s in shapes] == [leaf.shape for leaf in jax.tree.leaves(expected)] and all(shapes):
+    variables = jax.tree.map(lambda leaf: leaf[0], variables)
+  logits, features, _ = network.apply(*variables, data.x, key=key, train=False)
+  return data.fill(logits, features)

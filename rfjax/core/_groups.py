@@ -1,0 +1,63 @@
+"""Statistics by group: sums and means over hard or soft membership, safe where a group is empty."""
+
+import jax
+import jax.numpy as jnp
+
+
+def group_sum(values: jax.Array, group: jax.Array, num_groups: int | None = None) -> jax.Array:
+  r"""Sums values by group.
+
+  $$S_g = \sum_i m_{ig}\, v_i$$
+
+  Args:
+    values: [B] or [B, ...].
+    group: membership m, float [B, G], such as `Batch.membership`; or codes, int32 [B] in [0, G),
+      of which those out of range are left out.
+    num_groups: G; needed for codes only.
+
+  Returns:
+    The sums [G, ...].
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from rfjax.core import group_sum
+    >>> group_sum(jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 1, 0]), 2).tolist()
+    [5.0, 2.0]
+  """
+  if jnp.issubdtype(group.dtype, jnp.integer):
+    return jax.ops.segment_sum(values, group, num_groups)
+  return jnp.tensordot(group.T, values, 1)
+
+
+def group_mean(
+  values: jax.Array, group: jax.Array, num_groups: int | None = None
+) -> tuple[jax.Array, jax.Array]:
+  r"""Averages values by group; an empty group gives 0 with a gradient of 0.
+
+  $$\bar v_g = \frac{\sum_i m_{ig} v_i}{\sum_i m_{ig}}$$
+
+  Args:
+    values: [B] or [B, ...].
+    group: as in `group_sum`.
+    num_groups: as in `group_sum`.
+
+  Returns:
+    The means [G, ...], and the sizes [G], which say by 0 where a mean is not one.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from rfjax.core import group_mean
+    >>> mean, size = group_mean(jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 2, 0]), 3)
+    >>> mean.tolist(), size.tolist()
+    ([2.5, 0.0, 2.0], [2.0, 0.0, 1.0])
+  """
+  size = group_sum(jnp.ones(group.shape[0], values.dtype), group, num_groups)
+  total = group_sum(values, group, num_groups)
+  safe = jnp.where(size > 0, size, 1).reshape(size.shape + (1,) * (total.ndim - 1))
+  return total / safe, size
+
+
+def ratio(numerator: jax.Array, denominator: jax.Array, empty: float = 0.0) -> jax.Array:
+  """Divides where the denominator is not 0, and gives `empty`, with a gradient of 0, elsewhere."""
+  safe = jnp.where(denominator != 0, denominator, 1)
+  return jnp.where(denominator != 0, numerator / safe, empty)

@@ -1,0 +1,338 @@
+"""The one shape of every method, and the combinators that make methods of methods."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rfjax.core import _check
+from rfjax.core._batch import Batch
+
+State = Any
+Apply = Callable[..., tuple[Batch, State]]
+Schedule = Callable[[Any], Any]
+
+# The order in which a chain is read; "loss" is a cost that is set anew and not mapped.
+READING_ORDER = ("log_probs", "loss", "cost", "target", "keep", "weight", "penalty")
+_BEFORE_SELECTION = ("log_probs", "loss", "cost")
+_AFTER_LOSS = ("keep", "weight")
+
+
+class Spec(NamedTuple):
+  """Shapes of what the network says about the training set.
+
+  Attributes:
+    logits: ShapeDtypeStruct [N, C].
+    features: ShapeDtypeStruct [N, d], or None where the network offers none.
+  """
+
+  logits: jax.ShapeDtypeStruct
+  features: jax.ShapeDtypeStruct | None = None
+
+
+def no_state(data: Batch, **unused: Any) -> tuple[()]:
+  """The init of a transform that remembers nothing."""
+  del data, unused
+  return ()
+
+
+def unchanged(flow: Batch, state: State, params: Any = None, **unused: Any) -> tuple[Batch, State]:
+  """The update, or refresh, of a transform that does nothing there."""
+  del params, unused
+  return flow, state
+
+
+class Transform(NamedTuple):
+  """A method: optax's pair with the batch in the place of the updates, and one scale up a refresh.
+
+  All three functions must accept and ignore keyword arguments that they do not know.
+
+  Attributes:
+    init: `init(data, *, key, spec) -> state`; `spec` is the `Spec` of the network's outputs.
+    update: `update(batch, state, params, *, key, step, epoch, forward) -> (batch, state)`, once a
+      step. `params` are live: `forward(params, batch)` is a second, differentiable, filled batch.
+    refresh: `refresh(data, state, params, *, key, step, epoch, forward) -> (data, state)`, at the
+      start of each epoch, on the whole training set, filled by the network in evaluation mode. What
+      it returns is seen by the coming epoch only; the next starts from the pristine data.
+    writes: the fields of `Batch` that it maps, and "loss" if it sets the cost anew. `chain` reads
+      it to refuse an order in which something would be lost.
+  """
+
+  init: Callable[..., State] = no_state
+  update: Apply = unchanged
+  refresh: Apply = unchanged
+  writes: tuple[str, ...] = ()
+
+
+identity = Transform()
+
+
+def _apply(function: Callable[..., Batch]) -> Apply:
+  def apply(flow: Batch, state: State, params: Any = None, **extra: Any) -> tuple[Batch, State]:
+    del params
+    return function(flow, **extra), state
+
+  return apply
+
+
+def pointwise(function: Callable[..., Batch], *, writes: tuple[str, ...] = ()) -> Transform:
+  """Makes a transform of a function of a batch that acts in update and in refresh.
+
+  It is the form of losses and corrections, so that a sampler balances on the chain's own loss.
+
+  Args:
+    function: `function(batch, **extra) -> batch`, free of state.
+    writes: as in `Transform`; only log_probs, loss and cost, which no epoch's view keeps.
+
+  Returns:
+    The transform.
+
+  Raises:
+    ValueError: when `writes` names a field that would be changed twice, in refresh and in update.
+
+  Examples:
+    >>> import rfjax
+    >>> double = rfjax.pointwise(lambda batch, **_: batch.replace(cost=2 * batch.cost))
+  """
+  twice = [name for name in writes if name not in _BEFORE_SELECTION]
+  if twice:
+    raise ValueError(f"pointwise would change {twice[0]} in refresh and again: use stateless")
+  apply = _apply(function)
+  return Transform(update=apply, refresh=apply, writes=writes)
+
+
+def stateless(function: Callable[..., Batch], *, writes: tuple[str, ...] = ()) -> Transform:
+  """Makes a transform of a function of a batch that acts in update only.
+
+  Args:
+    function: `function(batch, **extra) -> batch`, free of state.
+    writes: as in `Transform`.
+
+  Returns:
+    The transform.
+
+  Examples:
+    >>> import rfjax
+    >>> halve = rfjax.stateless(lambda batch, **_: batch.replace(weight=0.5 * batch.weight))
+  """
+  return Transform(update=_apply(function), writes=writes)
+
+
+def _check_order(transforms: tuple[Transform, ...]) -> None:
+  written: set[str] = set()
+  for position, t in enumerate(transforms):
+    late = [name for name in t.writes if name in _BEFORE_SELECTION]
+    if late and written.intersection(_AFTER_LOSS):
+      what = "loss" if "loss" in late else late[0]
+      raise ValueError(
+        f"transform {position} of the chain sets the {what} after a selection or reweighting has"
+        " read it: put it in front of them"
+      )
+    if "loss" in t.writes and "loss" in written:
+      raise ValueError(
+        f"transform {position} of the chain is a second loss, and the first would be lost: keep one"
+      )
+    if "log_probs" in t.writes and written.intersection(("loss", "cost")):
+      raise ValueError(
+        f"transform {position} of the chain corrects log_probs after the loss has read them:"
+        " put it in front of the loss"
+      )
+    written.update(t.writes)
+
+
+def chain(*transforms: Transform) -> Transform:
+  """Applies transforms in turn; each sees what the ones before it have written.
+
+  A chain reads log_probs, cost, target, keep and weight, penalty, in this order. Several writers of
+  one field: log_probs and cost are mapped on, the last target wins, keep and weight multiply,
+  penalties add.
+
+  Args:
+    *transforms: the methods, in reading order.
+
+  Returns:
+    One transform, whose state is the tuple of their states.
+
+  Raises:
+    ValueError: for a second loss, or a correction or loss placed after what has read the loss.
+
+  References:
+    DeepMind et al., `The DeepMind JAX Ecosystem` (optax.chain), 2020.
+
+  Examples:
+    >>> import rfjax
+    >>> halve = rfjax.stateless(lambda batch, **_: batch.replace(weight=0.5 * batch.weight))
+    >>> method = rfjax.chain(halve, halve)
+  """
+  _check_order(transforms)
+
+  def init(data: Batch, *, key: jax.Array, **extra: Any) -> State:
+    return tuple(
+      t.init(data, key=jax.random.fold_in(key, i), **extra) for i, t in enumerate(transforms)
+    )
+
+  def walk(name: str) -> Apply:
+    def apply(
+      flow: Batch, states: State, params: Any = None, *, key: jax.Array, **extra: Any
+    ) -> tuple[Batch, State]:
+      new = []
+      for i, (t, state) in enumerate(zip(transforms, states, strict=True)):
+        step = getattr(t, name)
+        flow, state = step(flow, state, params, key=jax.random.fold_in(key, i), **extra)
+        new.append(state)
+      return flow, tuple(new)
+
+    return apply
+
+  writes = tuple(dict.fromkeys(name for t in transforms for name in t.writes))
+  return Transform(init, walk("update"), walk("refresh"), writes)
+
+
+def _pad_order(order: jax.Array | None, shape: tuple[int, ...], empty: int) -> jax.Array | None:
+  if order is None:
+    return None
+  widths = [(0, new - old) for new, old in zip(shape, order.shape, strict=True)]
+  return jnp.pad(order, widths, constant_values=empty)
+
+
+def when(
+  predicate: Callable[[Any, Any], Any], a: Transform, otherwise: Transform = identity
+) -> Transform:
+  """Applies one transform while a predicate holds, and another otherwise.
+
+  It is a real branch, also under `vmap`, as long as the predicate reads only `step` and `epoch`: a
+  predicate on a value that differs between runs makes both branches run.
+
+  Args:
+    predicate: `predicate(step, epoch) -> bool []`. In refresh `step` is the epoch's first.
+    a: applied where it is true.
+    otherwise: applied where it is false; does nothing by default.
+
+  Returns:
+    The transform; its state is the pair of both states, and only the one in use moves.
+
+  Examples:
+    >>> import rfjax
+    >>> halve = rfjax.stateless(lambda batch, **_: batch.replace(weight=0.5 * batch.weight))
+    >>> late = rfjax.when(lambda step, epoch: epoch >= 10, halve)
+  """
+
+  def init(data: Batch, **extra: Any) -> State:
+    return a.init(data, **extra), otherwise.init(data, **extra)
+
+  def branch(name: str) -> Apply:
+    def apply(
+      flow: Batch, state: State, params: Any = None, *, step: Any, epoch: Any, **extra: Any
+    ) -> tuple[Batch, State]:
+      extra |= {"step": step, "epoch": epoch}
+      first, second = state
+
+      def yes() -> tuple[Batch, State]:
+        new, new_first = getattr(a, name)(flow, first, params, **extra)
+        return new, (new_first, second)
+
+      def no() -> tuple[Batch, State]:
+        new, new_second = getattr(otherwise, name)(flow, second, params, **extra)
+        return new, (first, new_second)
+
+      if name == "refresh":
+        yes, no = _align(yes, no, flow.num_rows)
+      return jax.lax.cond(predicate(step, epoch), yes, no)
+
+    return apply
+
+  writes = tuple(dict.fromkeys(a.writes + otherwise.writes))
+  return Transform(init, branch("update"), branch("refresh"), writes)
+
+
+def _align(yes: Callable, no: Callable, rows: int) -> tuple[Callable, Callable]:
+  """Pads the orders of two refreshes to one shape with empty slots, as cond demands."""
+  orders = [jax.eval_shape(f)[0].order for f in (yes, no)]
+  if any(order is None for order in orders) or orders[0].shape == orders[1].shape:
+    return yes, no
+  shape = tuple(map(max, orders[0].shape, orders[1].shape))
+
+  def padded(function: Callable) -> Callable:
+    def apply() -> tuple[Batch, State]:
+      flow, state = function()
+      return flow.replace(order=_pad_order(flow.order, shape, rows)), state
+
+    return apply
+
+  return padded(yes), padded(no)
+
+
+def scaled(schedule: Schedule | Any, t: Transform) -> Transform:
+  r"""Lets a transform act at a strength that may change over the steps.
+
+  $$\mathrm{field} \leftarrow \mathrm{field} + s\,(t(\mathrm{field}) - \mathrm{field})$$
+
+  for cost, target, keep, weight and penalty, so that 0 is the identity and 1 is `t`.
+
+  Args:
+    schedule: the strength s, or a function of the step that gives it; optax's schedules will do.
+    t: the transform; it must not map log_probs, whose mixtures are no log-probabilities.
+
+  Returns:
+    The transform, with the state of `t`.
+
+  Raises:
+    ValueError: if `t` writes log_probs.
+
+  Examples:
+    >>> import optax, rfjax
+    >>> halve = rfjax.stateless(lambda batch, **_: batch.replace(weight=0.5 * batch.weight))
+    >>> ramp = rfjax.scaled(optax.linear_schedule(0.0, 1.0, 100), halve)
+  """
+  if "log_probs" in t.writes:
+    raise ValueError("scaled cannot mix log_probs: give the correction itself a strength")
+  if not callable(schedule):
+    _check.number("schedule", schedule)
+
+  def mix(apply: Apply) -> Apply:
+    def mixed(
+      flow: Batch, state: State, params: Any = None, *, step: Any, **extra: Any
+    ) -> tuple[Batch, State]:
+      strength = schedule(step) if callable(schedule) else schedule
+      new, state = apply(flow, state, params, step=step, **extra)
+      fields = {}
+      for name in ("cost", "target", "keep", "weight", "penalty"):
+        old, changed = getattr(flow, name), getattr(new, name)
+        if changed is not old:
+          fields[name] = old + strength * (changed - old)
+      return new.replace(**fields), state
+
+    return mixed
+
+  return Transform(t.init, mix(t.update), mix(t.refresh), t.writes)
+
+
+def transform(
+  t: Transform, data: Batch, *, key: jax.Array, fitted_on: Batch | None = None
+) -> Batch:
+  """Applies a transform to a data set: noise and repairs before training, adjustments after it.
+
+  Args:
+    t: the transform; its `init` sees `fitted_on`, its `update` sees `data`.
+    data: the data set.
+    key: a key from `jax.random.key`.
+    fitted_on: the data that its state is made of, such as a validation set; `data` when None.
+
+  Returns:
+    The transformed data set.
+
+  Examples:
+    >>> import jax, rfjax
+    >>> data = rfjax.Batch.from_arrays([[0.0], [1.0]], [0, 1])
+    >>> flip = rfjax.stateless(lambda batch, **_: batch.replace(y=1 - batch.y))
+    >>> rfjax.transform(flip, data, key=jax.random.key(0)).y.tolist()
+    [1, 0]
+  """
+  state = t.init(
+    data if fitted_on is None else fitted_on, key=jax.random.fold_in(key, 0), spec=None
+  )
+  new, _ = t.update(
+    data, state, None, key=jax.random.fold_in(key, 1), step=0, epoch=0, forward=None
+  )
+  return new
