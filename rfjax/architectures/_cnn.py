@@ -54,7 +54,7 @@ def cnn(
   *,
   form: str = "auto",
 ) -> Network:
-  """A small CNN: for each width a 3x3 convolution, a rectifier and 2x2 max pooling; then two layers.
+  """A small CNN: 3x3 convolutions, each with a rectifier and 2x2 max pooling, and two dense layers.
 
   Args:
     channels: widths of the convolutions.

@@ -1,7 +1,8 @@
-"""The core: the batch, the transform, the step, the run, the sweep, and what methods are made of."""
+"""The core: batch, transform, step, run and sweep, and what methods are made of."""
 
 from rfjax.core._batch import Batch as Batch
 from rfjax.core._batch import Truth as Truth
+from rfjax.core._entropy import cross_entropy as cross_entropy
 from rfjax.core._fit import Log as Log
 from rfjax.core._fit import fit as fit
 from rfjax.core._fit import predict as predict
@@ -9,6 +10,7 @@ from rfjax.core._fit import random_order as random_order
 from rfjax.core._groups import group_mean as group_mean
 from rfjax.core._groups import group_sum as group_sum
 from rfjax.core._groups import ratio as ratio
+from rfjax.core._logistic import logistic_regression as logistic_regression
 from rfjax.core._memory import read as read
 from rfjax.core._memory import write as write
 from rfjax.core._network import Network as Network

@@ -29,7 +29,7 @@ class Log(NamedTuple):
 
 
 def random_order(key: jax.Array, rows: int, batch_size: int) -> jax.Array:
-  """A permutation of the rows in batches [ceil(rows / batch_size), batch_size], padded with rows."""
+  """A permutation of the rows in batches, int32 [ceil(rows / batch_size), batch_size]."""
   steps = -(-rows // batch_size)
   order = jax.random.permutation(key, rows).astype(jnp.int32)
   return jnp.pad(order, (0, steps * batch_size - rows), constant_values=rows).reshape(steps, -1)
@@ -79,8 +79,8 @@ def fit(
     epochs: passes over the data.
     batch_size: rows a step, from 1 to the number of rows; None takes all rows in one step.
     params: initial parameters, instead of the network's own; with peers, with a leading axis.
-    peers: runs trained side by side that may look at each other by `rfjax.core.peer`. They share the
-      data, its noise and the batches, and differ in initialisation and method keys.
+    peers: runs trained side by side that may look at each other by `rfjax.core.peer`. They share
+      the data and the batches, and differ in initialisation and method keys.
     observe: `observe(state, view) -> pytree`, called after each epoch, with that epoch's data.
 
   Returns:

@@ -1,4 +1,4 @@
-"""Players: adversaries, duals and meta-networks that learn beside the model, in a method's state."""
+"""Players: adversaries, duals and meta-networks that learn beside the model."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -159,7 +159,7 @@ def _run(call: Callable, points: dict, plan: _Plan, progress: bool) -> Any:
   return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
-class _bar:  # noqa: N801 - a context manager that reads as a word
+class _bar:
   """A progress bar with an estimate of the time left, on stderr; silent when not wanted."""
 
   def __init__(self, runs: int, show: bool) -> None:
