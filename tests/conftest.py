@@ -1,4 +1,4 @@
-"""Settings that every test shares: four CPU devices, a kept compilation cache, strict shapes."""
+"""Settings that every test shares: four CPU devices and a kept compilation cache."""
 
 import os
 import pathlib
@@ -15,4 +15,3 @@ ROOT = pathlib.Path(__file__).parent.parent
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / f"xla-{jax.__version__}"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -59,7 +59,7 @@ def _view(batch: Batch, condition: str | None) -> _View:
   counted = present * (batch.y == 1) if condition == "y=1" else present
   code = 2.0 * jax.nn.one_hot(trusted.y, batch.num_classes)[:, 1:] - 1.0
   features, score = _rows(batch), batch.margin.T
-  share, trusted_share = (_shares(b.valid.astype(jnp.float32)) for b in (batch, trusted))
+  share, trusted_share = (_shares(b.valid.astype(score.dtype)) for b in (batch, trusted))
   given = jnp.concatenate([features, score]), jnp.concatenate([_rows(trusted), code.T])
   return _View(
     score=score,

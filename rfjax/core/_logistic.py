@@ -1,6 +1,8 @@
 """Binary logistic regression by Newton's method, as a function that compiles and vectorises."""
 
 import functools
+import os
+DOUBLINGS=int(os.environ.get("DB","12"))
 
 import jax
 import jax.numpy as jnp
@@ -71,14 +73,20 @@ def logistic_regression(
   ridge = jnp.full(rows.shape[1], l2, x.dtype).at[-1].set(jnp.finfo(x.dtype).tiny)
 
   def newton(_: jax.Array, theta: jax.Array) -> jax.Array:
-    margin = sign * _dot(rows, theta)
-    wrong = jax.nn.sigmoid(-margin)
+    score = _dot(rows, theta)
+    wrong = jax.nn.sigmoid(-sign * score)
     gradient = ridge * theta - _dot(sign * weight * wrong, rows)
-    curvature = weight * wrong * jax.nn.sigmoid(margin)
+    curvature = weight * wrong * jax.nn.sigmoid(sign * score)
     hessian = _dot(rows.T, curvature[:, None] * rows) + jnp.diag(ridge)
-    step = jnp.linalg.solve(hessian, gradient)
-    reach = jnp.max(jnp.abs(_dot(rows, step)), initial=0, where=weight > 0)
-    return theta - step * jnp.where(reach > 0, jnp.log1p(reach) / jnp.where(reach > 0, reach, 1), 1)
+    step = -jnp.linalg.solve(hessian, gradient)
+    move = _dot(rows, step)
+    reach = jnp.max(jnp.abs(move), initial=0, where=weight > 0)
+    safe = jnp.where(reach > 0, jnp.log1p(reach) / jnp.where(reach > 0, reach, 1), 1)
+    length = safe * 2.0 ** jnp.arange(DOUBLINGS)
+    ahead = jax.nn.sigmoid(-(sign * score)[:, None] - (sign * move)[:, None] * length[None])
+    slope = _dot(ridge * step, theta) + length * _dot(ridge * step, step) - _dot(weight * sign * move, ahead)
+    best = jnp.maximum(jnp.sum(slope <= 0) - 1, 0)
+    return theta + length[best] * step
 
   theta = jax.lax.fori_loop(0, steps, newton, jnp.zeros(rows.shape[1], x.dtype))
   return theta[:-1], theta[-1]

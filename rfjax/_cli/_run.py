@@ -1,0 +1,135 @@
+"""rfjax run: trains an experiment and prints its table, or its rows as JSON."""
+
+import argparse
+import dataclasses
+import functools
+import importlib
+import json
+import math
+import pathlib
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+import tyro
+
+from rfjax import catalog
+from rfjax._cli import _device
+from rfjax.catalog._reader import unknown
+
+_FILE_KEYS = ("experiment", "settings")
+
+Settings = TypeVar("Settings")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options(Generic[Settings]):
+  """An experiment's own settings, and what the command line does with its results."""
+
+  settings: tyro.conf.OmitArgPrefixes[Settings]
+  out: pathlib.Path = pathlib.Path("results")
+  """Folder for reports; each experiment has a folder of its own in it."""
+  json: bool = False
+  """Print one JSON object with settings and rows instead of the table."""
+  progress: bool = True
+  """Show the stages and how far the runs are, on stderr."""
+
+
+def _named(name: str) -> tuple[catalog.Experiment, dict[str, Any]]:
+  known = {e.name: e for e in catalog.experiments()}
+  if name not in known:
+    raise unknown("experiment", name, known)
+  return known[name], {}
+
+
+def _read_file(path: str) -> tuple[catalog.Experiment, dict[str, Any]]:
+  """The experiment that a file of frozen settings names, and the settings."""
+  if not pathlib.Path(path).is_file():
+    raise FileNotFoundError(f"no settings file {path}")
+  try:
+    table = tomllib.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(f"{path}: {error}") from None
+  for key in table:
+    if key not in _FILE_KEYS:
+      raise unknown(f"key of {path}", key, _FILE_KEYS)
+  if not isinstance(table.get("experiment"), str):
+    raise ValueError(f'{path} must name its experiment: add experiment = "NAME"')
+  if not isinstance(table.setdefault("settings", {}), dict):
+    raise ValueError(f"{path}: settings must be a table: write [settings]")
+  return _named(table["experiment"])[0], table["settings"]
+
+
+def _arguments(settings: Mapping[str, Any], prefix: str = "--") -> Iterator[str]:
+  """A file's settings as arguments, so that one parser checks both."""
+  for key, value in settings.items():
+    if isinstance(value, Mapping):
+      yield from _arguments(value, f"{prefix}{key}.")
+    else:
+      yield f"{prefix}{key}"
+      yield from map(str, value if isinstance(value, list) else [value])
+
+
+def _frozen(kind: type[Settings], path: str, table: Mapping[str, Any]) -> Settings:
+  """The settings of a file, through the parser of the command line."""
+  flags = (tyro.conf.FlagConversionOff,)
+  try:
+    return tyro.cli(kind, args=list(_arguments(table)), prog=path, config=flags)
+  except SystemExit:  # tyro has said which and why
+    raise ValueError(f"the settings of {path} are not those of its experiment") from None
+
+
+def _parse(module: Any, command: argparse.Namespace, summary: str, table: Mapping) -> _Options:
+  name = command.experiment
+  parse = functools.partial(
+    tyro.cli, args=command.arguments, prog=f"rfjax run {name}", description=summary
+  )
+  if table:
+    parse = functools.partial(parse, default=_Options(_frozen(module.Settings, name, table)))
+  return parse(_Options[module.Settings])
+
+
+def _plain(value: Any) -> Any:
+  """The value in JSON's own types; what is not finite becomes null."""
+  if isinstance(value, Mapping):
+    return {str(key): _plain(v) for key, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_plain(v) for v in value]
+  if hasattr(value, "tolist"):
+    return _plain(value.tolist())
+  if isinstance(value, float):
+    return value if math.isfinite(value) else None
+  return value if isinstance(value, (str, int, type(None))) else str(value)
+
+
+def _print_results(module: Any, name: str, options: _Options, result: Any) -> None:
+  if options.json:
+    settings = dataclasses.asdict(options.settings)
+    found = {"experiment": name, "settings": settings, "rows": module.rows(result)}
+    print(json.dumps(_plain(found), indent=2), flush=True)
+    return
+  for title, table in module.tables(result).items():
+    print(f"{title}\n\n{table.to_text()}", flush=True)
+
+
+def run(command: argparse.Namespace) -> int:
+  """Runs an experiment, prints its tables or its rows, and writes its report."""
+  is_file = command.experiment.endswith(".toml")
+  experiment, table = _read_file(command.experiment) if is_file else _named(command.experiment)
+  module = importlib.import_module(experiment.module)
+  options = _parse(module, command, experiment.summary, table)
+
+  def stage(text: str) -> None:
+    if options.progress:
+      print(f"{experiment.name}: {text}", file=sys.stderr, flush=True)
+
+  stage("starting JAX")
+  _device.prepare()
+  stage("training")
+  result = module.run(options.settings, progress=options.progress)
+  _print_results(module, experiment.name, options, result)  # before anything else can fail
+  stage("writing the report")
+  page = module.report(result, options.out / experiment.name)
+  print(f"report: {page}", file=sys.stderr if options.json else sys.stdout)
+  return 0

@@ -1,0 +1,90 @@
+"""The command line. Results go to stdout, progress to stderr.
+
+Exit codes: 0 for success, 1 for a run or check that failed, 2 for wrong usage, 130 for Ctrl-C.
+"""
+
+import argparse
+import importlib
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rfjax._version import __version__
+from rfjax.catalog._reader import unknown
+
+_HANDLERS = {  # module and function of each command; read when it is called, so help stays light
+  "list": ("_catalog", "show_list"),
+  "info": ("_catalog", "show_info"),
+  "cite": ("_catalog", "show_citations"),
+  "run": ("_run", "run"),
+  "doctor": ("_doctor", "examine"),
+}
+_KINDS = ("method", "measure", "noise", "estimator")
+_PARTS = ("I", "II", "III")
+_JSON: dict[str, Any] = {"action": "store_true", "help": "print JSON"}
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    "rfjax", description="Robust and fair machine learning as composable JAX transforms."
+  )
+  parser.add_argument("--version", action="version", version=f"rfjax {__version__}")
+  commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+  lister = commands.add_parser("list", help="list methods, measures, noise and experiments")
+  lister.add_argument("--kind", choices=_KINDS, help="only entries of this kind")
+  lister.add_argument("--part", choices=_PARTS, help="only entries of this part of the tutorial")
+  lister.add_argument("--json", **_JSON)
+
+  info = commands.add_parser("info", help="show all that is known of one name")
+  info.add_argument("name", help="a name that `rfjax list` shows")
+  info.add_argument("--json", **_JSON)
+
+  cite = commands.add_parser("cite", help="print BibTeX")
+  cite.add_argument("names", nargs="*", help="names that `rfjax list` shows, or reference keys")
+  cite.add_argument("--all", action="store_true", help="every reference of the catalogue")
+
+  run = commands.add_parser("run", help="run an experiment")
+  run.add_argument("experiment", help="an experiment of `rfjax list`, or a TOML file of settings")
+  settings_help = "settings; `rfjax run EXPERIMENT --help` lists them"
+  run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help=settings_help)
+
+  doctor = commands.add_parser("doctor", help="check this installation")
+  doctor.add_argument("--data-dir", type=pathlib.Path, metavar="DIR", help="where data sets lie")
+  doctor.add_argument("--json", **_JSON)
+  return parser
+
+
+def _call(arguments: Sequence[str]) -> int:
+  if arguments and not arguments[0].startswith("-") and arguments[0] not in _HANDLERS:
+    raise unknown("command", arguments[0], _HANDLERS)
+  options = _parser().parse_args(arguments)
+  module, function = _HANDLERS[options.command]
+  return getattr(importlib.import_module(f"rfjax._cli.{module}"), function)(options)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs a command.
+
+  Args:
+    arguments: the command and its options; those of the process by default.
+
+  Returns:
+    The exit code.
+
+  Examples:
+    >>> from rfjax import cli
+    >>> cli.main(["cite", "roh2021"])
+    2
+  """
+  try:
+    return _call(sys.argv[1:] if arguments is None else arguments)
+  except SystemExit as stop:  # argparse and tyro have said what there is to say
+    return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+  except (ValueError, FileNotFoundError) as error:
+    print(f"rfjax: {error}", file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print("rfjax: interrupted", file=sys.stderr)
+    return 130

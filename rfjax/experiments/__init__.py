@@ -1,0 +1,1 @@
+"""Experiments: each a frozen dataclass of settings and a function that runs them."""

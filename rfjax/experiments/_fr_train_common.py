@@ -1,0 +1,121 @@
+"""What both data sets of the FR-Train experiment share: schedules, one training run, a result."""
+
+from typing import Any, NamedTuple
+
+import jax
+import optax
+
+import rfjax
+from rfjax import architectures, convergence, metrics
+from rfjax.experiments.fr_train import Settings
+
+
+class Schedule(NamedTuple):
+  """The hyper-parameters of one of the authors' notebooks.
+
+  Attributes:
+    lambda_f: the published weights of fairness.
+    lambda_r: the weight of robustness.
+    epochs: epochs of the official loop, each a step of both discriminators.
+    critic_steps: their steps for one of the model.
+    model_rate: learning rate of the model's Adam.
+    fairness_rate: learning rate of the fairness discriminator's SGD.
+    robustness_rate: learning rate of the robustness discriminator's SGD.
+    warmup_weight: weight of the loss in the warm-up.
+    detach_r: whether the robustness term sends no gradient.
+  """
+
+  lambda_f: tuple[float, ...]
+  lambda_r: float
+  epochs: int
+  critic_steps: int
+  model_rate: float
+  fairness_rate: float
+  robustness_rate: float
+  warmup_weight: float
+  detach_r: bool
+
+
+SCHEDULES = {
+  "poisoned": Schedule(
+    lambda_f=(0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.52),
+    lambda_r=0.4,
+    epochs=10_000,
+    critic_steps=5,
+    model_rate=1e-3,
+    fairness_rate=1e-3,
+    robustness_rate=1e-3,
+    warmup_weight=0.1,
+    detach_r=False,
+  ),
+  "clean": Schedule(
+    lambda_f=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85),
+    lambda_r=0.1,
+    epochs=4_000,
+    critic_steps=3,
+    model_rate=5e-3,
+    fairness_rate=1e-2,
+    robustness_rate=1e-3,
+    warmup_weight=1.0,
+    detach_r=True,
+  ),
+}
+WARMUP = 500
+NETWORK = architectures.logistic()
+
+
+class Result(NamedTuple):
+  """What a run of the experiment leaves.
+
+  Attributes:
+    settings: the settings.
+    data: `xarray.Dataset`s by name.
+    facts: what else the tables and the page say, by name.
+    seconds: wall-clock seconds by stage.
+  """
+
+  settings: Settings
+  data: dict[str, Any]
+  facts: dict[str, Any]
+  seconds: dict[str, float]
+
+
+def train(
+  schedule: Schedule,
+  data: rfjax.Batch,
+  key: jax.Array,
+  lambda_f: Any,
+  lambda_r: Any,
+  *,
+  reweight: str | None = "official",
+  params: Any = None,
+  players: Any = None,
+) -> rfjax.TrainState:
+  """One run of FR-Train by one of the authors' schedules, with their quirks."""
+  method = convergence.fr_train(
+    lambda_f,
+    lambda_r,
+    fairness_tx=optax.sgd(schedule.fairness_rate),
+    robustness_tx=optax.sgd(schedule.robustness_rate),
+    warmup=WARMUP,
+    critic_steps=schedule.critic_steps,
+    reweight=reweight,
+    detach_r=schedule.detach_r,
+    warmup_scale=2.0,
+    warmup_weight=schedule.warmup_weight,
+    players=players,
+  )
+  steps = convergence.fr_train_steps(
+    schedule.epochs, warmup=WARMUP, critic_steps=schedule.critic_steps
+  )
+  tx = optax.adam(schedule.model_rate)
+  return rfjax.fit(NETWORK, method, tx, data, key=key, epochs=steps, params=params)[0]
+
+
+def measure(state: rfjax.TrainState, data: rfjax.Batch) -> dict[str, jax.Array]:
+  """Accuracy and disparate impact on a data set."""
+  said = rfjax.predict(NETWORK, state, data)
+  return {
+    "accuracy": metrics.accuracy(said),
+    "disparate_impact": metrics.disparate_impact(said),
+  }

@@ -1,0 +1,126 @@
+"""FR-Train (Roh et al., ICML 2020): the published points, and the method on COMPAS.
+
+This module is light, so that `rfjax run fr-train --help` is quick; what trains is imported by `run`.
+"""
+
+import dataclasses
+import importlib
+import pathlib
+from types import ModuleType
+from typing import Any, Literal
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the experiment; what is left out takes its published value."""
+
+  data: Literal["synthetic", "compas"] = "synthetic"
+  """The authors' synthetic data, or COMPAS by the recipe of docs/protocol.md."""
+  variant: Literal["poisoned", "clean"] = "poisoned"
+  """Labels flipped against one group, or clean; the schedules of the authors' two notebooks."""
+  lambda_f: tuple[float, ...] = ()
+  """Weights of fairness; the published ones, or 0 to 0.5 on COMPAS, when left out."""
+  lambda_r: float | None = None
+  """Weight of robustness; the published one when left out."""
+  init: pathlib.Path | None = None
+  """A .npz of initial weights, whose run alone is made unless seeds are given too."""
+  seeds: int | None = None
+  """How many free initialisations, seeds 0, 1, ...; 8 beside the official one, or 32 on COMPAS."""
+  attribute: Literal["sex", "race"] = "sex"
+  """The sensitive attribute on COMPAS."""
+  data_dir: pathlib.Path | None = None
+  """Folder with the data sets; RFJAX_DATA_DIR or ./data when left out."""
+  lanes: int | None = None
+  """Runs a device computes side by side; they decide the last bits."""
+  block: int | None = None
+  """Runs a call holds; they never change a bit."""
+
+
+def check(settings: Settings) -> None:
+  """Refuses settings that no run could use, before anything is compiled.
+
+  Args:
+    settings: the settings.
+
+  Raises:
+    ValueError: naming the setting, its value and the remedy.
+  """
+  from rfjax.core import _check
+
+  for value in settings.lambda_f:
+    _check.number("lambda_f", value, 0.0)
+  if settings.lambda_r is not None:
+    _check.number("lambda_r", settings.lambda_r, 0.0)
+  for value in settings.lambda_f:
+    total = value + (settings.lambda_r or 0.0)
+    _check.number("lambda_f + lambda_r", total, 0.0, 1.0, open_high=True)
+  if settings.seeds is not None and _check.count("seeds", settings.seeds) > _check.SEED_LIMIT:
+    raise ValueError(f"seeds must be at most 2**32, since seeds repeat, got {settings.seeds}")
+  if settings.data == "compas":
+    _refuse_beside_compas(settings)
+
+
+def _refuse_beside_compas(settings: Settings) -> None:
+  if settings.init is not None:
+    raise ValueError(f"init holds weights for the synthetic data, got {settings.init}: leave it out")
+  if settings.variant != "poisoned":
+    raise ValueError("variant 'clean' is one of the synthetic data: leave it out beside --data compas")
+
+
+def _module(settings: Settings) -> ModuleType:
+  return importlib.import_module(f"rfjax.experiments._fr_train_{settings.data}")
+
+
+def run(settings: Settings, *, progress: bool = True) -> Any:
+  """Runs the experiment.
+
+  Args:
+    settings: the settings.
+    progress: show how far the runs are, on stderr.
+
+  Returns:
+    A result for `rows`, `tables` and `report`; `result.data` holds the `xarray.Dataset`s.
+
+  Raises:
+    ValueError: for settings that no run could use.
+    FileNotFoundError: for files that are not there.
+  """
+  check(settings)
+  return _module(settings).run(settings, progress=progress)
+
+
+def rows(result: Any) -> list[dict[str, Any]]:
+  """The runs, one dictionary each, in the order of the settings.
+
+  Args:
+    result: what `run` returned.
+
+  Returns:
+    The rows, with variant, lambda_f, lambda_r, seed, accuracy and disparate_impact at least.
+  """
+  return _module(result.settings).rows(result)
+
+
+def tables(result: Any) -> dict[str, Any]:
+  """The tables that a reader wants first, by title.
+
+  Args:
+    result: what `run` returned.
+
+  Returns:
+    `rfjax.report.Table`s by title.
+  """
+  return _module(result.settings).tables(result)
+
+
+def report(result: Any, directory: pathlib.Path) -> pathlib.Path:
+  """Writes the page, its tables and the times.
+
+  Args:
+    result: what `run` returned.
+    directory: the folder to write to.
+
+  Returns:
+    The path of the page.
+  """
+  return _module(result.settings).report(result, directory)

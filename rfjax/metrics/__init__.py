@@ -1,0 +1,20 @@
+"""Measures: accuracy and group fairness, of arrays or of a filled batch."""
+
+from rfjax.metrics._cells import Rate as Rate
+from rfjax.metrics._demographic_parity import (
+  demographic_parity_difference as demographic_parity_difference,
+)
+from rfjax.metrics._demographic_parity import demographic_parity_ratio as demographic_parity_ratio
+from rfjax.metrics._demographic_parity import disparate_impact as disparate_impact
+from rfjax.metrics._equalized_odds import (
+  equal_opportunity_difference as equal_opportunity_difference,
+)
+from rfjax.metrics._equalized_odds import equal_opportunity_ratio as equal_opportunity_ratio
+from rfjax.metrics._equalized_odds import equalized_odds_difference as equalized_odds_difference
+from rfjax.metrics._equalized_odds import equalized_odds_ratio as equalized_odds_ratio
+from rfjax.metrics._rates import ByGroup as ByGroup
+from rfjax.metrics._rates import accuracy as accuracy
+from rfjax.metrics._rates import by_group as by_group
+from rfjax.metrics._rates import false_positive_rate as false_positive_rate
+from rfjax.metrics._rates import selection_rate as selection_rate
+from rfjax.metrics._rates import true_positive_rate as true_positive_rate

@@ -1,0 +1,118 @@
+"""The kernel of the measures: numerators and denominators by group, divided last and safely."""
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rfjax.core import _check, group_sum, ratio
+from rfjax.metrics._rows import Rows
+
+
+class Rate(NamedTuple):
+  r"""A rate by group, kept as its two sums, which add up over parts of the data.
+
+  $$\mathrm{value}_g = \frac{\mathrm{hits}_g}{\mathrm{size}_g}$$
+
+  Attributes:
+    hits: weighted numerators, [G], or [G, C] one-vs-rest for C > 2 classes.
+    size: weighted denominators, of the same shape.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from rfjax import metrics
+    >>> rate = metrics.Rate(hits=jnp.array([1.0, 0.0]), size=jnp.array([4.0, 0.0]))
+    >>> rate.value.tolist(), rate.valid.tolist()
+    ([0.25, 0.0], [True, False])
+  """
+
+  hits: jax.Array
+  size: jax.Array
+
+  @property
+  def value(self) -> jax.Array:
+    """The rates in [0, 1]; 0, with a gradient of 0, where no row counts."""
+    return ratio(self.hits, self.size)
+
+  @property
+  def valid(self) -> jax.Array:
+    """Where a row counts, bool."""
+    return self.size > 0
+
+
+class Statistic(NamedTuple):
+  """A rate yet to be summed.
+
+  Attributes:
+    counts: `counts(rows) -> (numerator, denominator)` of each row, [N, K] each.
+    over: which rows the denominator counts, for messages, where {} stands for the class.
+  """
+
+  counts: Callable[[Rows], tuple[jax.Array, jax.Array]]
+  over: str
+
+
+def _correct(rows: Rows) -> tuple[jax.Array, jax.Array]:
+  p = rows.probability(rows.y[:, None])
+  return p, jnp.ones_like(p)
+
+
+def _selected(rows: Rows) -> tuple[jax.Array, jax.Array]:
+  _, p = rows.one_vs_rest()
+  return p, jnp.ones_like(p)
+
+
+def _true_positive(rows: Rows) -> tuple[jax.Array, jax.Array]:
+  y, p = rows.one_vs_rest()
+  return y * p, y
+
+
+def _false_positive(rows: Rows) -> tuple[jax.Array, jax.Array]:
+  y, p = rows.one_vs_rest()
+  return (1 - y) * p, 1 - y
+
+
+CORRECT = Statistic(_correct, "row")
+SELECTED = Statistic(_selected, "row")
+TRUE_POSITIVE = Statistic(_true_positive, "row of class {}")
+FALSE_POSITIVE = Statistic(_false_positive, "row of a class other than {}")
+
+
+def rate(rows: Rows, statistic: Statistic) -> Rate:
+  """Sums a statistic by group to a `Rate` [G, K], and warns on the host of what is empty.
+
+  The warning points at the caller of the measure, which calls this itself.
+  """
+  sums = [
+    group_sum(rows.weight[:, None] * counts, rows.group, rows.num_groups)
+    for counts in statistic.counts(rows)
+  ]
+  _warn_empty(rows, statistic, sums[1])
+  return Rate(*sums)
+
+
+def _warn_empty(rows: Rows, statistic: Statistic, size: jax.Array) -> None:
+  if _check.traced(size):
+    return
+  empty = np.argwhere(np.asarray(size) == 0)
+  if len(empty) == 0:
+    return
+  cells = dict.fromkeys(
+    statistic.over.format(1 if rows.num_classes == 2 else k)
+    + (f" in group {g}" if rows.num_groups > 1 else "")
+    for g, k in empty
+  )
+  first, more = list(cells)[:3], len(cells) - 3
+  warnings.warn(
+    f"{rows.measure}: no {', no '.join(first)}{f' and {more} more' if more > 0 else ''} counts;"
+    " such a rate is given as 0 and left out of comparisons",
+    stacklevel=4,
+  )
+
+
+def drop_single(values: jax.Array) -> jax.Array:
+  """Drops the axis of classes [..., K] where it holds class 1 of two alone."""
+  return values[..., 0] if values.shape[-1] == 1 else values

@@ -1,0 +1,68 @@
+"""Gaps between groups: comparisons of their rates, and the worst of many."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+
+from rfjax.core import _check, ratio
+from rfjax.metrics._cells import Rate
+
+Method = Literal["between_groups", "to_overall"]
+Aggregate = Literal["worst_case", "mean"]
+
+
+def _largest(values: jax.Array, among: jax.Array) -> jax.Array:
+  return jnp.max(values, axis=0, where=among, initial=-jnp.inf)
+
+
+def _smallest(values: jax.Array, among: jax.Array) -> jax.Array:
+  return jnp.min(values, axis=0, where=among, initial=jnp.inf)
+
+
+def _overall(by_group: Rate) -> jax.Array:
+  """The rate of all groups together, [1, K]."""
+  return Rate(*(jnp.sum(v, axis=0, keepdims=True) for v in by_group)).value
+
+
+def _difference(by_group: Rate, among: jax.Array, method: Method) -> jax.Array:
+  value = by_group.value
+  if method == "between_groups":
+    return _largest(value, among) - _smallest(value, among)
+  return _largest(jnp.abs(value - _overall(by_group)), among)
+
+
+def _ratio(by_group: Rate, among: jax.Array, method: Method) -> jax.Array:
+  value = by_group.value
+  if method == "between_groups":
+    return ratio(_smallest(value, among), _largest(value, among), empty=1.0)
+  overall = _overall(by_group)
+  folded = ratio(jnp.minimum(value, overall), jnp.maximum(value, overall), empty=1.0)
+  return _smallest(folded, among)
+
+
+class Gap(NamedTuple):
+  """How far groups are apart: the comparison, its value for equal groups, and the worst of many."""
+
+  compare: Callable[[Rate, jax.Array, Method], jax.Array]
+  equal: float
+  worst: Callable[[jax.Array], jax.Array]
+
+  def of(self, *rates: Rate, method: Method, agg: Aggregate = "worst_case") -> jax.Array:
+    """Compares the valid groups by each rate and class, and aggregates, []."""
+    _check.choice("method", method, get_args(Method))
+    _check.choice("agg", agg, get_args(Aggregate))
+    gaps = jnp.stack([self._of_classes(rate, method) for rate in rates])
+    return self.worst(jnp.mean(gaps, axis=0) if agg == "mean" else gaps)
+
+  def _of_classes(self, by_group: Rate, method: Method) -> jax.Array:
+    enough = jnp.sum(by_group.valid, axis=0) >= 2
+    # Where too few are valid all are compared, so that what `where` drops is finite and so is its
+    # gradient.
+    among = by_group.valid | ~enough[None]
+    return jnp.where(enough, self.compare(by_group, among, method), self.equal)
+
+
+DIFFERENCE = Gap(_difference, 0.0, jnp.max)
+RATIO = Gap(_ratio, 1.0, jnp.min)

@@ -1,0 +1,150 @@
+"""Labels on a drawing, each beside what it names and out of the way of everything else."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+_CORNERS = ((1, 1), (-1, -1), (1, -1), (-1, 1))
+_SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1))
+_SHIFTED = tuple((share * x, y) for share in (0.25, 0.5) for x, y in _CORNERS)
+AROUND = (*_CORNERS, *_SIDES, *_SHIFTED)
+_DISTANCES = (8.0, 11.0, 16.0, 22.0, 30.0)
+_LEADER = 11.0  # from this distance on a thin line leads to the label
+_STEP = 3.0
+_OVERLAP = 1e4
+_HORIZONTAL = {-1: "right", 1: "left"}
+_VERTICAL = {-1: "top", 0: "center", 1: "bottom"}
+
+
+class Label(NamedTuple):
+  """A label and the places that it may have.
+
+  Attributes:
+    text: what it says.
+    anchors: points [A, 2] in data coordinates, the best first.
+    style: keywords of matplotlib's Text.
+    directions: sides of the anchor, as signs of x and y; a fraction of a sign is a shift by that
+      fraction of half the label.
+    distances: from the anchor, in points.
+  """
+
+  text: str
+  anchors: np.ndarray
+  style: dict[str, Any]
+  directions: Sequence[tuple[float, float]] = AROUND
+  distances: Sequence[float] = _DISTANCES
+
+
+class _Place(NamedTuple):
+  anchor: np.ndarray
+  direction: tuple[float, float]
+  distance: float
+  middle: np.ndarray  # of the box, from the anchor
+  box: np.ndarray  # x0, y0, x1, y1 in points
+
+
+def place(axes: Any, labels: Sequence[Label], obstacles: Sequence[np.ndarray]) -> None:
+  """Writes labels one after another, each at the place that hides least and is nearest.
+
+  Args:
+    axes: a matplotlib `Axes` with final limits, in a figure of 72 dots an inch.
+    labels: the most important first.
+    obstacles: lines [n, 2] in data coordinates, a marker being a line of one point.
+  """
+  axes.figure.draw_without_rendering()
+  axes.figure.set_layout_engine("none")
+  to_points = axes.transData.transform
+  points = np.concatenate([_sampled(to_points(line)) for line in obstacles])
+  frame, taken = np.array(axes.get_window_extent().extents), []
+  for label in labels:
+    text = axes.annotate(label.text, (0, 0), annotation_clip=False, **label.style)
+    size = np.array(text.get_window_extent().size)
+    text.remove()
+    places = _places(to_points(label.anchors), size, label)
+    best = min(places, key=lambda p: _cost(p[1], points, frame, taken) + p[0])[1]
+    taken.append(best.box)
+    _write(axes, label, best)
+
+
+def place_ends(axes: Any, labels: Sequence[Label]) -> None:
+  """Writes labels in the margin at the right of their first anchors, pushed apart where needed.
+
+  Args:
+    axes: a matplotlib `Axes` with final limits, in a figure of 72 dots an inch.
+    labels: those of lines that all end at one x.
+  """
+  style = {"textcoords": "offset points", "verticalalignment": "center", "annotation_clip": False}
+  texts = [axes.annotate(t.text, t.anchors[0], (8, 0), **style, **t.style) for t in labels]
+  axes.figure.draw_without_rendering()
+  ends = np.array([axes.transData.transform(label.anchors[0])[1] for label in labels])
+  order = np.argsort(ends, kind="stable")
+  heights = np.array([texts[i].get_window_extent().height for i in order])
+  spread = _apart(ends[order], (heights[1:] + heights[:-1]) / 2 + 1.0)
+  for i, target in zip(order, spread, strict=True):
+    texts[i].set_position((8, target - ends[i]))
+
+
+def _apart(places: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+  """Moves sorted places as little as needed to keep the gaps: means of pools of neighbours."""
+  shifts = np.concatenate([[0.0], np.cumsum(gaps)])
+  pools: list[list[float]] = []
+  for value in places - shifts:
+    pools.append([value])
+    while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
+      pools[-2:] = [pools[-2] + pools[-1]]
+  return np.concatenate([np.full(len(pool), np.mean(pool)) for pool in pools]) + shifts
+
+
+def _sampled(line: np.ndarray) -> np.ndarray:
+  """Points along a line every few points; a ring around a single one."""
+  if len(line) == 1:
+    angles = np.linspace(0, 2 * np.pi, 9)[:, None]
+    return np.concatenate([line, line + 4.0 * np.hstack([np.cos(angles), np.sin(angles)])])
+  parts = []
+  for start, end in itertools.pairwise(line):
+    count = max(2, int(np.hypot(*(end - start)) / _STEP))
+    parts.append(start + np.linspace(0, 1, count)[:, None] * (end - start))
+  return np.concatenate(parts)
+
+
+def _places(anchors: np.ndarray, size: np.ndarray, label: Label) -> list[tuple[float, _Place]]:
+  """All places of a label, each with a price for being far away or not the first choice."""
+  places = []
+  options = itertools.product(enumerate(anchors), label.distances, enumerate(label.directions))
+  for (rank, anchor), distance, (turn, direction) in options:
+    reach = distance * (0.7 if direction in _CORNERS else 1.0)
+    faces = np.abs(direction) == 1
+    middle = direction * np.where(faces, reach + size / 2, size / 2)
+    box = np.concatenate([anchor + middle - size / 2, anchor + middle + size / 2])
+    price = 0.25 * distance + 1.0 * rank + 0.05 * turn
+    places.append((price, _Place(anchor, direction, reach, middle, box)))
+  return places
+
+
+def _cost(place: _Place, points: np.ndarray, frame: np.ndarray, taken: list[np.ndarray]) -> float:
+  low, high = place.box[:2] - 2.0, place.box[2:] + 2.0
+  hidden = int(np.all((points > low) & (points < high), axis=1).sum())
+  outside = bool((low < frame[:2]).any() or (high > frame[2:]).any())
+  overlaps = sum(bool((low < b[2:]).all() and (high > b[:2]).all()) for b in taken)
+  return 2.0 * hidden + _OVERLAP * (outside + overlaps)
+
+
+def _write(axes: Any, label: Label, place: _Place) -> None:
+  # A level or upright leader would look like an error bar.
+  led = place.direction in _CORNERS and place.distance >= _LEADER
+  line = {"arrowstyle": "-", "color": label.style.get("color"), "linewidth": 0.5, "shrinkA": 0}
+  # A browser's letters may be narrower: the side that faces the anchor is the one that is fixed.
+  faces = [abs(sign) == 1 for sign in place.direction]
+  axes.annotate(
+    label.text,
+    axes.transData.inverted().transform(place.anchor),
+    np.where(faces, np.array(place.direction) * place.distance, place.middle),
+    textcoords="offset points",
+    horizontalalignment=_HORIZONTAL.get(place.direction[0], "center"),
+    verticalalignment=_VERTICAL[place.direction[1]],
+    arrowprops=line | {"shrinkB": 5} if led else None,
+    annotation_clip=False,
+    **label.style,
+  )
