@@ -5,6 +5,7 @@ Exit codes: 0 for success, 1 for a run or check that failed, 2 for wrong usage, 
 
 import argparse
 import importlib
+import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -79,12 +80,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     2
   """
   try:
-    return _call(sys.argv[1:] if arguments is None else arguments)
+    code = _call(sys.argv[1:] if arguments is None else arguments)
+    sys.stdout.flush()
+    return code
   except SystemExit as stop:  # argparse and tyro have said what there is to say
     return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
   except (ValueError, FileNotFoundError) as error:
     print(f"rfjax: {error}", file=sys.stderr)
     return 2
+  except BrokenPipeError:  # the reader has gone, so Python's last flush must not write either
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
   except KeyboardInterrupt:
     print("rfjax: interrupted", file=sys.stderr)
     return 130

@@ -70,7 +70,7 @@ def test_entry_is_well_formed(entry):
   assert entry.kind in ("method", "measure", "noise", "estimator")
   assert entry.part in ("I", "II", "III")
   assert entry.checked in ("paper", "code", "memory")
-  assert entry.figure in (None, 2, 3, 4)
+  assert entry.figure in (None, 1, 2, 3, 4)
   assert entry.verified
   assert all(re.fullmatch(r"[A-E]\d", place) for place in entry.survey)
   assert set(entry.paper) <= set(catalog.references())
@@ -138,6 +138,8 @@ def test_a_wrong_key_in_a_file_names_file_and_entry():
     _reader._record(catalog.Experiment, "experiments", {**fields, "name": "demo", "summry": ""})
   with pytest.raises(ValueError, match=r"noise\.toml, 'flip'.*missing.*'kind'"):
     _reader._entry("noise", {"name": "flip"})
+  with pytest.raises(ValueError, match=r"noise\.toml, 'paper'.*missing.*'settings'"):
+    _reader._entry("noise", {"published": [{"name": "paper", "data_set": "", "result": {}}]})
 
 
 def test_the_catalogue_reads_with_the_standard_library():

@@ -19,6 +19,7 @@ import rfjax
 from rfjax import catalog, cli
 
 ROOT = pathlib.Path(__file__).parent.parent
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 START = "import sys; from rfjax import cli; code = cli.main(sys.argv[1:]); "
 
 
@@ -80,14 +81,15 @@ def demo(monkeypatch, tmp_path):
   return module
 
 
-def process(*arguments, code=START + "sys.exit(code)", **variables):
+def process(*arguments, code=START + "sys.exit(code)", stdout=subprocess.PIPE, **variables):
   """Runs the command line in a process of its own."""
   kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX", "XLA", "RFJAX"))}
   path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
   return subprocess.run(
     [sys.executable, "-c", code, *map(str, arguments)],
     env=kept | {"PYTHONPATH": path} | {k: str(v) for k, v in variables.items()},
-    capture_output=True,
+    stdout=stdout,
+    stderr=subprocess.PIPE,
     text=True,
   )
 
@@ -187,30 +189,43 @@ def test_wrong_usage_exits_with_2_and_says_why(command, message, capsys):
   assert message in found.err and not found.out
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_gets_no_traceback(unbuffered):
+  reader, writer = os.pipe()
+  os.close(reader)
+  with os.fdopen(writer, "w") as gone:
+    found = process("cite", "--all", stdout=gone, PYTHONUNBUFFERED=unbuffered)
+  assert (found.returncode, found.stderr) == (1, "")
+
+
 # ---- doctor
 
 
 def test_doctor_sets_jax_up(tmp_path):
   """The devices, and a compiled program in the cache, show what reached JAX."""
-  found = process("doctor", "--json", XDG_CACHE_HOME=tmp_path, RFJAX_DATA_DIR=tmp_path)
+  data = tmp_path / "data"
+  (data / "adult").mkdir(parents=True)
+  found = process("doctor", "--json", XDG_CACHE_HOME=tmp_path, RFJAX_DATA_DIR=data)
   assert found.returncode == 0
   shown = json.loads(found.stdout)
   assert shown["works"] and shown["lanes"] == 1
-  assert len(shown["devices"]) == max(2, len(os.sched_getaffinity(0)))
+  assert len(shown["devices"]) == max(2, CORES)
   assert shown["packages"]["jax"] == importlib.metadata.version("jax")
   cache = tmp_path / "rfjax" / "xla"
   assert shown["cache"] == str(cache) and list(cache.iterdir())
   assert shown["data"] == (
-    {"through": "RFJAX_DATA_DIR", "path": str(tmp_path), "found": True, "sets": ["rfjax"]}
+    {"through": "RFJAX_DATA_DIR", "path": str(data), "found": True, "sets": ["adult"]}
   )
 
 
 def test_doctor_leaves_what_is_set(tmp_path):
   flag = "--xla_force_host_platform_device_count=3"
   cache = tmp_path / "cache"
-  found = process("doctor", XLA_FLAGS=flag, JAX_COMPILATION_CACHE_DIR=cache)
+  code = START + "import jax; print(jax.config.jax_persistent_cache_min_entry_size_bytes)"
+  found = process("doctor", code=code, XLA_FLAGS=flag, JAX_COMPILATION_CACHE_DIR=cache)
   assert "cpu:2" in found.stdout and "cpu:3" not in found.stdout
   assert list(cache.iterdir())
+  assert found.stdout.endswith("\n-1\n")
 
 
 def test_doctor_exits_with_1_where_jax_does_not_work():

@@ -72,7 +72,7 @@ def show_info(options: argparse.Namespace) -> int:
   for key, value in lines.items():
     print(f"{key:<{width}}{value}")
   for row in published:
-    print(f"\npublished: {row['data_set']}\n  source: {row['source']}")
+    print(f"\npublished {row['name']}: {row['data_set']}\n  source: {row['source']}")
     for key, value in {**row["settings"], **row["result"]}.items():
       print(f"  {key}: {json.dumps(value)}")
   for key in record.paper:

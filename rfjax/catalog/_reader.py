@@ -19,12 +19,14 @@ class Published:
   """Results that a paper or its code reports.
 
   Attributes:
+    name: what the source calls this setting.
     data_set: what was trained and tested on.
     settings: the hyper-parameters; a list gives one point for each of its values.
     result: the measures, lists in the order of the settings' lists.
     source: where the numbers stand.
   """
 
+  name: str
   data_set: str
   settings: dict[str, Any]
   result: dict[str, Any]
@@ -111,7 +113,7 @@ def _record(kind: type[Record], stem: str, table: dict[str, Any]) -> Record:
 
 
 def _entry(family: str, table: dict[str, Any]) -> Entry:
-  published = [Published(**row) for row in table.get("published", [])]
+  published = [_record(Published, family, row) for row in table.get("published", [])]
   return _record(Entry, family, {**table, "family": family, "published": published})
 
 

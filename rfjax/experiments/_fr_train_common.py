@@ -1,12 +1,13 @@
-"""What both data sets of the FR-Train experiment share: schedules, one training run, a result."""
+"""What both data sets of the FR-Train experiment share: schedules, one run, and how to write."""
 
+import pathlib
 from typing import Any, NamedTuple
 
 import jax
 import optax
 
 import rfjax
-from rfjax import architectures, convergence, metrics
+from rfjax import architectures, catalog, convergence, metrics, report
 from rfjax.experiments.fr_train import Settings
 
 
@@ -36,29 +37,10 @@ class Schedule(NamedTuple):
   detach_r: bool
 
 
+PUBLISHED = {found.name: found for found in catalog.entry("fr_train").published}
 SCHEDULES = {
-  "poisoned": Schedule(
-    lambda_f=(0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.52),
-    lambda_r=0.4,
-    epochs=10_000,
-    critic_steps=5,
-    model_rate=1e-3,
-    fairness_rate=1e-3,
-    robustness_rate=1e-3,
-    warmup_weight=0.1,
-    detach_r=False,
-  ),
-  "clean": Schedule(
-    lambda_f=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85),
-    lambda_r=0.1,
-    epochs=4_000,
-    critic_steps=3,
-    model_rate=5e-3,
-    fairness_rate=1e-2,
-    robustness_rate=1e-3,
-    warmup_weight=1.0,
-    detach_r=True,
-  ),
+  name: Schedule(**{k: v for k, v in found.settings.items() if k in Schedule._fields})
+  for name, found in PUBLISHED.items()
 }
 WARMUP = 500
 NETWORK = architectures.logistic()
@@ -119,3 +101,29 @@ def measure(state: rfjax.TrainState, data: rfjax.Batch) -> dict[str, jax.Array]:
     "accuracy": metrics.accuracy(said),
     "disparate_impact": metrics.disparate_impact(said),
   }
+
+
+def write(
+  result: Result,
+  directory: pathlib.Path,
+  title: str,
+  lead: str,
+  sections: list[report.Section],
+  tables: dict[str, report.Table],
+) -> pathlib.Path:
+  """Writes the report, with how it was made, and returns the path of its page."""
+  first = next(iter(result.data.values()))
+  manifest = report.manifest(
+    experiment="fr-train",
+    data=result.settings.data,
+    variant=result.settings.variant,
+    lambda_r=result.facts["lambda_r"],
+    seeds=int(max(table.sizes.get("seed", 0) for table in result.data.values())),
+    lanes=int(first.attrs["lanes"]),
+    block=int(first.attrs["block"]),
+    initial_weights=str(result.facts.get("init") or "random"),
+  )
+  page = report.page(title, lead, sections, manifest)
+  name = f"fr-train-{result.settings.data}-{result.settings.variant}"
+  files = report.write_report(directory, name, page=page, tables=tables, times=result.seconds)
+  return files[0]

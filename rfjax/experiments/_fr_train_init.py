@@ -61,7 +61,9 @@ def read(path: pathlib.Path) -> Init:
     raise FileNotFoundError(f"init {path} does not exist: give the path of a .npz file")
   arrays = _arrays(path)
   if set(arrays) != set(SHAPES):
-    raise ValueError(f"init {path} must hold {', '.join(SHAPES)}, got {', '.join(arrays) or 'none'}")
+    raise ValueError(
+      f"init {path} must hold {', '.join(SHAPES)}, got {', '.join(arrays) or 'none'}"
+    )
   for name, shape in SHAPES.items():
     value = arrays[name]
     if value.shape != shape or value.dtype.kind != "f" or not np.isfinite(value).all():

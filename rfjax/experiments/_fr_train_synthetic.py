@@ -6,10 +6,9 @@ import time
 from typing import Any
 
 import jax
-import numpy as np
 
 import rfjax
-from rfjax import catalog, data, metrics
+from rfjax import data, report
 from rfjax.experiments import _fr_train_common as common
 from rfjax.experiments import _fr_train_init as init
 from rfjax.experiments.fr_train import Settings
@@ -43,7 +42,12 @@ def run(settings: Settings, *, progress: bool = True) -> common.Result:
 
   def from_file(lambda_f: jax.Array) -> dict[str, jax.Array]:
     state = common.train(
-      schedule, split.train, jax.random.key(0), lambda_f, lambda_r, params=start.params,
+      schedule,
+      split.train,
+      jax.random.key(0),
+      lambda_f,
+      lambda_r,
+      params=start.params,
       players=start.players,
     )
     return common.measure(state, split.test)
@@ -83,3 +87,128 @@ def rows(result: common.Result) -> list[dict[str, Any]]:
         }
       )
   return found
+
+
+def _published(result: common.Result) -> dict[float, tuple[float, float]]:
+  """The published accuracy and disparate impact by lambda_f, at the published lambda_r."""
+  found = common.PUBLISHED[result.settings.variant]
+  if result.facts["lambda_r"] != found.settings["lambda_r"]:
+    return {}
+  points = zip(found.result["accuracy"], found.result["disparate_impact"], strict=True)
+  return dict(zip(found.settings["lambda_f"], points, strict=True))
+
+
+def _from_file(result: common.Result) -> dict[float, tuple[float, float]]:
+  if "init" not in result.data:
+    return {}
+  table = result.data["init"]
+  points = zip(table.accuracy.values.tolist(), table.disparate_impact.values.tolist(), strict=True)
+  return dict(zip(table.lambda_f.values.tolist(), points, strict=True))
+
+
+def _agreement(result: common.Result) -> tuple[int, int]:
+  """How many of the published points come out, rounded to their three digits, and of how many."""
+  published, found = _published(result), _from_file(result)
+  compared = [at for at in found if at in published]
+  same = [tuple(round(v, 3) for v in found[at]) == tuple(published[at]) for at in compared]
+  return sum(same), len(compared)
+
+
+def _interval(result: common.Result, name: str, lambda_f: float) -> report.Interval | float | None:
+  if "seeds" not in result.data:
+    return None
+  values = result.data["seeds"][name].sel(lambda_f=lambda_f).values
+  return report.mean_interval(values) if len(values) > 1 else float(values[0])
+
+
+def tables(result: common.Result) -> dict[str, report.Table]:
+  """The points: published, from the file of initial weights, and over seeds."""
+  published, found = _published(result), _from_file(result)
+  lambda_f = next(iter(result.data.values())).lambda_f.values
+  seeds = result.data["seeds"].sizes["seed"] if "seeds" in result.data else 0
+  rows = []
+  for at in map(float, lambda_f):
+    spread = (_interval(result, name, at) for name in ("accuracy", "disparate_impact"))
+    rows.append((at, *published.get(at, (None,) * 2), *found.get(at, (None,) * 2), *spread))
+  columns = ["λ_f"] + [
+    f"{measure}, {source}"
+    for source in ("published", "from the file", f"{seeds} seeds")
+    for measure in ("accuracy", "disparate impact")
+  ]
+  use = [i for i in range(7) if i == 0 or any(row[i] is not None for row in rows)]
+  table = report.Table(
+    [columns[i] for i in use],
+    [[row[i] for i in use] for row in rows],
+    caption=f"FR-Train on {common.PUBLISHED[result.settings.variant].data_set}",
+    notes=(_sentence(result), *_notes(result, seeds)),
+    digits={"λ_f": 2},
+  )
+  return {"points": table}
+
+
+def _notes(result: common.Result, seeds: int) -> list[str]:
+  notes = [f"λ_r = {result.facts['lambda_r']:g}; disparate impact is the ratio of selection rates."]
+  if seeds > 1:
+    notes.append(f"Means with 95 % t-intervals over {seeds} free initialisations.")
+  return notes
+
+
+def _sentence(result: common.Result) -> str:
+  same, compared = _agreement(result)
+  if not compared:
+    return "No point was compared with a published one."
+  count = f"{same} of {compared}" if same < compared else f"All {compared}"
+  return f"{count} published points come out to their three digits from the given initial weights."
+
+
+def _series(result: common.Result) -> tuple[list[report.Series], list[report.Series]]:
+  """What the figure shows: paths, and the published points as marks."""
+  paths, marks = [], []
+  if "seeds" in result.data:
+    table = result.data["seeds"]
+    at = table.lambda_f.values
+    by_name = {n: [_interval(result, n, a) for a in at] for n in ("accuracy", "disparate_impact")}
+    if table.sizes["seed"] > 1:
+      x, y = by_name["disparate_impact"], by_name["accuracy"]
+      paths.append(
+        report.Series(
+          f"mean of {table.sizes['seed']} initialisations",
+          [v.mean for v in x],
+          [v.mean for v in y],
+          [v.half_width for v in x],
+          [v.half_width for v in y],
+        )
+      )
+  found, published = _from_file(result), _published(result)
+  if found:
+    y, x = zip(*found.values(), strict=True)
+    names = [f"λ = {at:g}" if at in (min(found), 0.3, max(found)) else "" for at in found]
+    paths.append(report.Series("the given initial weights", x, y, names=names))
+  shown = [published[at] for at in published if at in found or not found]
+  if shown:
+    y, x = zip(*shown, strict=True)
+    marks.append(report.Series("published", x, y))
+  return paths, marks
+
+
+def write(result: common.Result, directory: pathlib.Path) -> pathlib.Path:
+  """Writes the page, the tables and the times."""
+  paths, marks = _series(result)
+  made = tables(result)
+  body: list[Any] = [made["points"]]
+  if paths:
+    caption = (
+      "Accuracy and disparate impact on the test set, along λ_f. Bars and band are 95 % intervals"
+      " of the mean over initialisations; diamonds are the authors' published points."
+    )
+    figure = report.frontier(
+      paths,
+      marks=marks,
+      xlabel="disparate impact (ratio of selection rates)",
+      ylabel="accuracy",
+      references=[report.Reference(0.8, "four-fifths rule")],
+      caption=caption,
+    )
+    body.insert(0, figure)
+  sections = [report.Section("Accuracy against disparate impact", body)]
+  return common.write(result, directory, "FR-Train", _sentence(result), sections, made)

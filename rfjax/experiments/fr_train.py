@@ -1,6 +1,6 @@
 """FR-Train (Roh et al., ICML 2020): the published points, and the method on COMPAS.
 
-This module is light, so that `rfjax run fr-train --help` is quick; what trains is imported by `run`.
+This module is light, so that `rfjax run fr-train --help` is quick; `run` imports what trains.
 """
 
 import dataclasses
@@ -62,9 +62,13 @@ def check(settings: Settings) -> None:
 
 def _refuse_beside_compas(settings: Settings) -> None:
   if settings.init is not None:
-    raise ValueError(f"init holds weights for the synthetic data, got {settings.init}: leave it out")
+    raise ValueError(
+      f"init holds weights for the synthetic data, got {settings.init}: leave it out"
+    )
   if settings.variant != "poisoned":
-    raise ValueError("variant 'clean' is one of the synthetic data: leave it out beside --data compas")
+    raise ValueError(
+      "variant 'clean' is one of the synthetic data: leave it out beside --data compas"
+    )
 
 
 def _module(settings: Settings) -> ModuleType:
@@ -123,4 +127,4 @@ def report(result: Any, directory: pathlib.Path) -> pathlib.Path:
   Returns:
     The path of the page.
   """
-  return _module(result.settings).report(result, directory)
+  return _module(result.settings).write(result, directory)

@@ -13,12 +13,12 @@ Method = Literal["between_groups", "to_overall"]
 Aggregate = Literal["worst_case", "mean"]
 
 
-def _largest(values: jax.Array, among: jax.Array) -> jax.Array:
-  return jnp.max(values, axis=0, where=among, initial=-jnp.inf)
+def _largest(values: jax.Array, valid: jax.Array) -> jax.Array:
+  return jnp.max(values, axis=0, where=valid, initial=-jnp.inf)
 
 
-def _smallest(values: jax.Array, among: jax.Array) -> jax.Array:
-  return jnp.min(values, axis=0, where=among, initial=jnp.inf)
+def _smallest(values: jax.Array, valid: jax.Array) -> jax.Array:
+  return jnp.min(values, axis=0, where=valid, initial=jnp.inf)
 
 
 def _overall(by_group: Rate) -> jax.Array:
@@ -26,26 +26,26 @@ def _overall(by_group: Rate) -> jax.Array:
   return Rate(*(jnp.sum(v, axis=0, keepdims=True) for v in by_group)).value
 
 
-def _difference(by_group: Rate, among: jax.Array, method: Method) -> jax.Array:
-  value = by_group.value
+def _difference(by_group: Rate, method: Method) -> jax.Array:
+  value, valid = by_group.value, by_group.valid
   if method == "between_groups":
-    return _largest(value, among) - _smallest(value, among)
-  return _largest(jnp.abs(value - _overall(by_group)), among)
+    return _largest(value, valid) - _smallest(value, valid)
+  return _largest(jnp.abs(value - _overall(by_group)), valid)
 
 
-def _ratio(by_group: Rate, among: jax.Array, method: Method) -> jax.Array:
-  value = by_group.value
+def _ratio(by_group: Rate, method: Method) -> jax.Array:
+  value, valid = by_group.value, by_group.valid
   if method == "between_groups":
-    return ratio(_smallest(value, among), _largest(value, among), empty=1.0)
+    return ratio(_smallest(value, valid), _largest(value, valid), empty=1.0)
   overall = _overall(by_group)
   folded = ratio(jnp.minimum(value, overall), jnp.maximum(value, overall), empty=1.0)
-  return _smallest(folded, among)
+  return _smallest(folded, valid)
 
 
 class Gap(NamedTuple):
   """How far groups are apart: the comparison, its value for equal groups, and the worst of many."""
 
-  compare: Callable[[Rate, jax.Array, Method], jax.Array]
+  compare: Callable[[Rate, Method], jax.Array]
   equal: float
   worst: Callable[[jax.Array], jax.Array]
 
@@ -58,10 +58,7 @@ class Gap(NamedTuple):
 
   def _of_classes(self, by_group: Rate, method: Method) -> jax.Array:
     enough = jnp.sum(by_group.valid, axis=0) >= 2
-    # Where too few are valid all are compared, so that what `where` drops is finite and so is its
-    # gradient.
-    among = by_group.valid | ~enough[None]
-    return jnp.where(enough, self.compare(by_group, among, method), self.equal)
+    return jnp.where(enough, self.compare(by_group, method), self.equal)
 
 
 DIFFERENCE = Gap(_difference, 0.0, jnp.max)

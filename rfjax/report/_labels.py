@@ -14,8 +14,8 @@ _DISTANCES = (8.0, 11.0, 16.0, 22.0, 30.0)
 _LEADER = 11.0  # from this distance on a thin line leads to the label
 _STEP = 3.0
 _OVERLAP = 1e4
-_HORIZONTAL = {-1: "right", 1: "left"}
-_VERTICAL = {-1: "top", 0: "center", 1: "bottom"}
+_HORIZONTAL = {-1.0: "right", 1.0: "left"}
+_VERTICAL = {-1.0: "top", 1.0: "bottom"}
 
 
 class Label(NamedTuple):
@@ -38,6 +38,7 @@ class Label(NamedTuple):
 
 
 class _Place(NamedTuple):
+  price: float
   anchor: np.ndarray
   direction: tuple[float, float]
   distance: float
@@ -63,7 +64,8 @@ def place(axes: Any, labels: Sequence[Label], obstacles: Sequence[np.ndarray]) -
     size = np.array(text.get_window_extent().size)
     text.remove()
     places = _places(to_points(label.anchors), size, label)
-    best = min(places, key=lambda p: _cost(p[1], points, frame, taken) + p[0])[1]
+    costs = _costs(np.array([p.box for p in places]), points, frame, taken)
+    best = places[int(np.argmin(costs + [p.price for p in places]))]
     taken.append(best.box)
     _write(axes, label, best)
 
@@ -81,7 +83,7 @@ def place_ends(axes: Any, labels: Sequence[Label]) -> None:
   ends = np.array([axes.transData.transform(label.anchors[0])[1] for label in labels])
   order = np.argsort(ends, kind="stable")
   heights = np.array([texts[i].get_window_extent().height for i in order])
-  spread = _apart(ends[order], (heights[1:] + heights[:-1]) / 2 + 1.0)
+  spread = _apart(ends[order], (heights[1:] + heights[:-1]) / 2 + 2.0)
   for i, target in zip(order, spread, strict=True):
     texts[i].set_position((8, target - ends[i]))
 
@@ -109,25 +111,29 @@ def _sampled(line: np.ndarray) -> np.ndarray:
   return np.concatenate(parts)
 
 
-def _places(anchors: np.ndarray, size: np.ndarray, label: Label) -> list[tuple[float, _Place]]:
+def _places(anchors: np.ndarray, size: np.ndarray, label: Label) -> list[_Place]:
   """All places of a label, each with a price for being far away or not the first choice."""
   places = []
   options = itertools.product(enumerate(anchors), label.distances, enumerate(label.directions))
   for (rank, anchor), distance, (turn, direction) in options:
     reach = distance * (0.7 if direction in _CORNERS else 1.0)
     faces = np.abs(direction) == 1
-    middle = direction * np.where(faces, reach + size / 2, size / 2)
+    middle = np.array(direction) * np.where(faces, reach + size / 2, size / 2)
     box = np.concatenate([anchor + middle - size / 2, anchor + middle + size / 2])
     price = 0.25 * distance + 1.0 * rank + 0.05 * turn
-    places.append((price, _Place(anchor, direction, reach, middle, box)))
+    places.append(_Place(price, anchor, direction, reach, middle, box))
   return places
 
 
-def _cost(place: _Place, points: np.ndarray, frame: np.ndarray, taken: list[np.ndarray]) -> float:
-  low, high = place.box[:2] - 2.0, place.box[2:] + 2.0
-  hidden = int(np.all((points > low) & (points < high), axis=1).sum())
-  outside = bool((low < frame[:2]).any() or (high > frame[2:]).any())
-  overlaps = sum(bool((low < b[2:]).all() and (high > b[:2]).all()) for b in taken)
+def _costs(
+  boxes: np.ndarray, points: np.ndarray, frame: np.ndarray, taken: list[np.ndarray]
+) -> np.ndarray:
+  """What boxes [P, 4] hide, and above all whether they leave the frame or meet other labels."""
+  low, high = boxes[:, None, :2] - 2.0, boxes[:, None, 2:] + 2.0
+  hidden = np.all((points > low) & (points < high), axis=2).sum(1)
+  outside = ((low < frame[:2]) | (high > frame[2:])).any((1, 2))
+  other = np.array(taken).reshape(-1, 4)
+  overlaps = np.all((low < other[:, 2:]) & (high > other[:, :2]), axis=2).sum(1)
   return 2.0 * hidden + _OVERLAP * (outside + overlaps)
 
 
@@ -143,7 +149,7 @@ def _write(axes: Any, label: Label, place: _Place) -> None:
     np.where(faces, np.array(place.direction) * place.distance, place.middle),
     textcoords="offset points",
     horizontalalignment=_HORIZONTAL.get(place.direction[0], "center"),
-    verticalalignment=_VERTICAL[place.direction[1]],
+    verticalalignment=_VERTICAL.get(place.direction[1], "center"),
     arrowprops=line | {"shrinkB": 5} if led else None,
     annotation_clip=False,
     **label.style,

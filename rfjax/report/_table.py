@@ -101,7 +101,8 @@ class Table:
       out.width = _UNBOUNDED
     with out.capture() as captured:
       out.print(*parts, sep="\n")
-    return "\n".join(line.rstrip() for line in captured.get().strip("\n").split("\n")) + "\n"
+    lines = (line.rstrip() for line in captured.get().splitlines())
+    return "\n".join(lines).strip("\n") + "\n"
 
   def to_markdown(self) -> str:
     """The table in GitHub's Markdown, in line for those who read the source, too."""

@@ -117,7 +117,9 @@ def test_take_gathers_and_leaves_empty_slots(filled):
 
 def test_take_of_nothing_known_stays_unknown(data):
   batch = data.take(jnp.array([0, ROWS]))
-  assert all(getattr(batch, name) is None for name in ("logits", "cost", "target", "keep", "weight"))
+  assert all(
+    getattr(batch, name) is None for name in ("logits", "cost", "target", "keep", "weight")
+  )
   np.testing.assert_array_equal(batch.fill(jnp.asarray(LOGITS[:2])).keep, [1, 0])
 
 

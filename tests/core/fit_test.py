@@ -29,13 +29,34 @@ def run(data, method=PLAIN, tx=None, *, epochs=2, batch_size=SIZE, **options):
   return fit(NETWORK, method, tx or optax.sgd(RATE), data, epochs=epochs, **options)
 
 
-def view_of(*names):
-  return lambda state, view: {name: getattr(view, name) for name in names}
+def look(data):
+  return {name: getattr(data, name) for name in ("log_probs", "cost", "order", "keep")}
+
+
+# A method that only watches: the epoch of every step, the first step and the view of every refresh.
+watch = Transform(
+  init=lambda d, **_: {
+    "epoch_of": jnp.full(9, -1),
+    "first_of": jnp.full(2, -1),
+    "view": look(d.fill(jnp.zeros((N, 2))).replace(order=jnp.zeros((3, SIZE), jnp.int32))),
+  },
+  update=lambda b, s, p=None, *, step, epoch, **_: (
+    b,
+    s | {"epoch_of": s["epoch_of"].at[step].set(epoch)},
+  ),
+  refresh=lambda d, s, p=None, *, step, epoch, **_: (
+    d,
+    s | {"first_of": s["first_of"].at[epoch].set(step), "view": look(d)},
+  ),
+)
 
 
 @pytest.fixture(scope="module")
 def plain(data):
-  return run(data, observe=view_of("order"))
+  """A watched run, with the order and the parameters of every epoch."""
+  return run(
+    data, watch, observe=lambda state, view: (view.order, state.params, view.logits is None)
+  )
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +108,7 @@ def test_random_order_is_a_permutation_and_padding():
 
 
 def test_minibatch_sgd_equals_numpy(plain):
-  orders = plain[1].observed["order"]
+  orders = plain[1].observed[0]
   assert (orders[0] != orders[1]).any()
   agrees_with_oracle(plain, orders)
 
@@ -104,9 +125,9 @@ def test_an_order_written_by_refresh_is_served_for_its_epoch(data, plain):
       s,
     )
   )
-  result = run(data, sampler, epochs=3, observe=view_of("order"))
-  orders = result[1].observed["order"]
-  np.testing.assert_array_equal(orders[0], plain[1].observed["order"][0])
+  result = run(data, sampler, epochs=3, observe=lambda state, view: view.order)
+  orders = result[1].observed
+  np.testing.assert_array_equal(orders[0], plain[1].observed[0][0])
   np.testing.assert_array_equal(orders[1], mine)
   assert sorted(orders[2].ravel().tolist()) == [*range(N), N, N]
   agrees_with_oracle(result, orders)
@@ -122,76 +143,65 @@ def test_a_sampler_may_serve_other_shapes_and_empty_batches(data):
   assert (some.params["bias"] != START["bias"]).all()
 
 
-def test_refresh_sees_the_networks_opinion_and_the_default_order(data):
-  look = lambda d: (d.log_probs, d.cost, d.order, d.keep)
-  spy = Transform(
-    init=lambda d, **_: look(d.fill(jnp.zeros((N, 2))).replace(order=random_order(KEY, N, SIZE))),
-    refresh=lambda d, s, p=None, **_: (d, look(d)),
-  )
-  state, log = run(data, spy, epochs=1, observe=view_of("order"))
-  log_probs, cost, order, keep = state.method
-  expected = jax.nn.log_softmax(NETWORK.apply(START, (), data.x)[0])
-  np.testing.assert_allclose(log_probs, expected, rtol=1e-5)
-  np.testing.assert_allclose(cost, -expected, rtol=1e-5)
-  np.testing.assert_array_equal(order, log.observed["order"][0])
-  np.testing.assert_array_equal(keep, 1)
+def test_refresh_sees_the_networks_opinion_and_the_default_order(data, plain):
+  view, (order, params, _) = plain[0].method["view"], plain[1].observed
+  logits, _, _ = NETWORK.apply(jax.tree.map(lambda p: p[0], params), (), data.x)
+  np.testing.assert_allclose(view["log_probs"], jax.nn.log_softmax(logits), rtol=1e-5)
+  np.testing.assert_array_equal(view["cost"], -view["log_probs"])
+  np.testing.assert_array_equal(view["order"], order[1])
+  np.testing.assert_array_equal(view["keep"], 1)
 
 
-HALF = {
-  "weight": lambda d: d.replace(weight=0.5 * d.weight),
-  "keep": lambda d: d.replace(keep=d.keep * (d.index % 2)),
-  "target": lambda d: d.replace(target=0.5 * d.target),
-  "y": lambda d: d.replace(y=1 - d.y),
-  "x": lambda d: d.replace(x=2 * d.x),
-}
+def test_steps_and_epochs_are_counted(plain):
+  np.testing.assert_array_equal(plain[0].method["epoch_of"], [0, 0, 0, 1, 1, 1, -1, -1, -1])
+  np.testing.assert_array_equal(plain[0].method["first_of"], [0, 3])
 
 
-@pytest.mark.parametrize("name", HALF)
-def test_what_refresh_writes_reaches_the_steps_and_does_not_compound(data, name):
-  change = Transform(refresh=lambda d, s, p=None, **_: (HALF[name](d), s))
-  _, log = run(data, change, optax.sgd(0.0), epochs=2, batch_size=None, observe=view_of(name))
-  expected = HALF[name](data.fill(NETWORK.apply(START, (), data.x)[0]))
-  for seen in log.observed[name]:
-    np.testing.assert_array_equal(seen, getattr(expected, name))
-  fresh = expected if name in ("weight", "keep", "target") else HALF[name](data)
-  np.testing.assert_allclose(log.risk, [refilled(fresh).risk] * 2, rtol=1e-5)
+def test_observe_sees_the_state_after_each_epoch(plain):
+  orders, params, drained = plain[1].observed
+  chex.assert_trees_all_equal(jax.tree.map(lambda p: p[-1], params), plain[0].params)
+  first = jax.tree.map(lambda p: p[0], params)
+  chex.assert_trees_all_close(first, oracle(orders[:1])[0], rtol=1e-5, atol=1e-6)
+  assert drained.all() and plain[1].penalty.shape == (2,)
+
+
+def test_neither_the_truth_nor_watching_changes_anything(data, plain):
+  state, log = run(data.replace(truth=None))
+  chex.assert_trees_all_close((state.params, log.risk), (plain[0].params, plain[1].risk), rtol=1e-6)
 
 
 def refilled(data):
   return data.fill(NETWORK.apply(START, (), data.x)[0])
 
 
-@pytest.mark.parametrize("name", ["weight", "keep", "target"])
-@pytest.mark.parametrize("batch_size", [None, N])
-def test_what_the_data_set_says_reaches_the_steps(data, name, batch_size):
-  own = HALF[name](refilled(data))
-  own = data.replace(**{name: getattr(own, name)})
-  _, log = run(own, PLAIN, optax.sgd(0.0), epochs=1, batch_size=batch_size)
-  np.testing.assert_allclose(log.risk[0], refilled(own).risk, rtol=1e-5)
+def columns(d):
+  keep, target = d.keep * (d.index % 2), 0.7 * d.target + 0.1
+  return d.replace(weight=0.5 * d.weight, keep=keep, target=target)
+
+
+def examples(d):
+  return d.replace(x=2 * d.x, y=1 - d.y)
+
+
+@pytest.mark.parametrize("change", [columns, examples])
+def test_what_refresh_writes_reaches_the_steps_and_does_not_compound(data, change):
+  method = Transform(refresh=lambda d, s, p=None, **_: (change(d), s))
+  names = ("x", "y", "weight", "keep", "target")
+  observe = lambda state, view: {n: getattr(view, n) for n in names if getattr(view, n) is not None}
+  _, log = run(data, method, optax.sgd(0.0), batch_size=None, observe=observe)
+  expected = change(refilled(data)) if change is columns else refilled(change(data))
+  for name, seen in log.observed.items():
+    np.testing.assert_array_equal(seen, jnp.stack([getattr(expected, name)] * 2))
+  np.testing.assert_allclose(log.risk, [expected.risk] * 2, rtol=1e-5)
   assert abs(log.risk[0] - refilled(data).risk) > 0.01
 
 
-def test_steps_and_epochs_are_counted(data):
-  def visit(b, s, p=None, *, step, epoch, **_):
-    return b, s | {"epoch_of": s["epoch_of"].at[step].set(epoch)}
-
-  def start(d, s, p=None, *, step, epoch, **_):
-    return d, s | {"first_of": s["first_of"].at[epoch].set(step)}
-
-  empty = lambda d, **_: {"epoch_of": jnp.full(9, -1), "first_of": jnp.full(3, -1)}
-  state, _ = run(data, Transform(empty, visit, start), epochs=3)
-  np.testing.assert_array_equal(state.method["epoch_of"], [0, 0, 0, 1, 1, 1, 2, 2, 2])
-  np.testing.assert_array_equal(state.method["first_of"], [0, 3, 6])
-
-
-def test_observe_sees_the_state_after_each_epoch(data, plain):
-  after = lambda state, view: (state.params, view.logits is None)
-  state, log = run(data, observe=after)
-  chex.assert_trees_all_equal(jax.tree.map(lambda p: p[-1], log.observed[0]), state.params)
-  once = run(data, epochs=1)[0].params
-  chex.assert_trees_all_close(jax.tree.map(lambda p: p[0], log.observed[0]), once, rtol=1e-6)
-  chex.assert_trees_all_equal(state.params, plain[0].params)
-  assert log.observed[1].all() and log.penalty.shape == (2,)
+@pytest.mark.parametrize("batch_size", [None, N])
+def test_what_the_data_set_says_reaches_the_steps(data, batch_size):
+  new = columns(refilled(data))
+  own = data.replace(weight=new.weight, keep=new.keep, target=new.target)
+  _, log = run(own, PLAIN, optax.sgd(0.0), epochs=1, batch_size=batch_size)
+  np.testing.assert_allclose(log.risk[0], new.risk, rtol=1e-5)
 
 
 def test_no_epochs_return_the_start(data):
@@ -245,11 +255,6 @@ def test_bad_counts_are_refused(data, name, value):
     run(data, **{name: value})
 
 
-def test_the_truth_changes_nothing(data, plain):
-  state, log = run(data.replace(truth=None))
-  chex.assert_trees_all_equal((state, log.risk), (plain[0], plain[1].risk))
-
-
 def test_the_order_of_rows_in_a_full_batch_does_not_matter(data):
   rows = jnp.array([3, 6, 0, 2, 5, 1, 4])
   runs = [run(d, batch_size=None)[0].params for d in (data, data.subset(rows))]
@@ -257,9 +262,10 @@ def test_the_order_of_rows_in_a_full_batch_does_not_matter(data):
 
 
 def test_a_vmapped_run_is_the_single_run_and_keeps_its_branches(data):
-  heavy = Transform(update=lambda b, s, p=None, **_: (b.replace(cost=jnp.sort(b.cost**2)), s))
-  method = rfjax.when(lambda step, epoch: step % 2 == 0, heavy)
-  train = lambda seed: run(data, method, key=jax.random.key(seed), params=None, peers=2)[0].params
+  square = Transform(update=lambda b, s, p=None, **_: (b.replace(cost=b.cost**2), s))
+  method = rfjax.when(lambda step, epoch: step % 2 == 0, square)
+  start = lambda seed: jax.tree.map(lambda p: p + 0.1 * seed, START)
+  train = lambda seed: run(data, method, params=start(seed), batch_size=None)[0].params
   many = jax.jit(jax.vmap(train)).lower(jnp.arange(3)).compile()
   assert "conditional(" in many.as_text()
   third = jax.tree.map(lambda v: v[2], many(jnp.arange(3)))
@@ -271,10 +277,10 @@ def test_one_key_for_noise_and_run_draws_independent_numbers():
   draw = lambda b, *, key, **_: b.replace(
     x=jnp.stack([jax.random.uniform(k, (rows,)) for k in (key, *jax.random.split(key))], 1)
   )
-  data = Batch.from_arrays(np.zeros((rows, 3)), np.arange(rows) % 2)
+  data = Batch.from_arrays(np.zeros((rows, 2)), np.arange(rows) % 2)
+  _, log = run(data, tx=optax.sgd(0.0), batch_size=50, observe=lambda state, view: view.order)
   for noise in (rfjax.stateless(draw), rfjax.chain(rfjax.stateless(draw))):
     drawn = np.asarray(rfjax.transform(noise, data, key=KEY).x)
-    _, log = run(data, tx=optax.sgd(0.0), params=None, batch_size=50, observe=view_of("order"))
-    for order in np.asarray(log.observed["order"]):
+    for order in np.asarray(log.observed):
       correlation = np.corrcoef(drawn[order.ravel()].T, np.arange(rows))[-1, :-1]
       assert np.abs(correlation).max() < 0.3

@@ -58,7 +58,7 @@ def run(method, tx, data, params, steps=1, **options):
   """The state after some steps on one batch, and the last metrics."""
   step = train_step(NETWORK, method, tx, **options)
   state = step.init(params, data, key=KEY)
-  update = jax.jit(step.update)
+  update = step.update
   for i in range(steps):
     state, metrics = update(state, data, key=jax.random.fold_in(KEY, i), step=i, epoch=0)
   return state, metrics
@@ -102,7 +102,9 @@ def test_optax_links_get_the_extra_arguments(spied, data, params):
   seen, _, metrics = spied
   close(seen["value"], metrics["risk"] + metrics["penalty"])
   assert (seen["step"], seen["epoch"], seen["batch"]) == (3, 1, data)
-  np.testing.assert_allclose(seen["forward"](params, data).margin[:, 0], X @ [0.4, -0.3] + 0.1, 1e-4)
+  np.testing.assert_allclose(
+    seen["forward"](params, data).margin[:, 0], X @ [0.4, -0.3] + 0.1, 1e-4
+  )
   assert jnp.issubdtype(seen["key"].dtype, jax.dtypes.prng_key)
 
 
@@ -131,8 +133,8 @@ def test_a_second_forward_is_differentiable(data, params):
   close(state.params, jax.tree.map(jnp.subtract, params, jax.grad(loss)(params)))
 
 
-@pytest.mark.parametrize("tx", [optax.sgd(0.1), optax.adam(0.1)], ids=["sgd", "adam"])
-def test_add_penalty_equals_the_loss_side_form(data, params, tx):
+def test_add_penalty_equals_the_loss_side_form(data, params):
+  tx = optax.adam(0.1)
   inside, _ = run(squares, tx, data, params, steps=3)
   outside, metrics = run(
     rfjax.chain(), optax.chain(rfjax.add_penalty(squares), tx), data, params, steps=3

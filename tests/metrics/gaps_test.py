@@ -116,7 +116,7 @@ def test_fairlearn_agrees(seed):
   fairlearn = pytest.importorskip("fairlearn.metrics", reason="fairlearn is not installed")
   y, y_pred, group, weight = draw(seed, 2 + seed % 4, rows=200)
   for name, options in SETTINGS:
-    for w in (None, weight):
+    for w in (weight, None) if seed == 0 else (weight,):
       wanted = getattr(fairlearn, name)(
         y, y_pred, sensitive_features=group, sample_weight=w, **options
       )

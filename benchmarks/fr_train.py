@@ -1,0 +1,115 @@
+"""What a run of FR-Train costs: seconds a run after compiling, for growing numbers of seeds.
+
+    python benchmarks/fr_train.py [--seeds 1 4 16] [--repeats 5] [--json]
+
+On CPU it runs on one core, and prints CPU seconds, which other programs disturb less than the
+clock, and the matrix-product peak of the same process. On an accelerator all seeds are lanes of one
+device, and the wall clock counts. The setting is the poisoned notebook's: 10,000 epochs, 1,800 +
+200 rows.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+
+
+def _one_core() -> None:
+  if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def _timed(call: Callable[[], Any], repeats: int) -> dict[str, list[float]]:
+  """CPU and wall-clock seconds of some calls, after one to warm up."""
+  import jax
+
+  jax.block_until_ready(call())
+  seconds: dict[str, list[float]] = {"cpu": [], "wall": []}
+  for _ in range(repeats):
+    wall, cpu = time.perf_counter(), time.process_time()
+    jax.block_until_ready(call())
+    seconds["cpu"].append(time.process_time() - cpu)
+    seconds["wall"].append(time.perf_counter() - wall)
+  return seconds
+
+
+def peak(size: int = 2048, repeats: int = 5) -> float:
+  """GFLOP/s of a float32 matrix product, the best of some."""
+  import jax
+  import jax.numpy as jnp
+
+  a = jnp.ones((size, size))
+  product = jax.jit(jnp.matmul)
+  return 2 * size**3 / min(_timed(lambda: product(a, a), repeats)["wall"]) / 1e9
+
+
+def _run(lanes: int) -> tuple[Callable, Any]:
+  """One compiled program for any number of seeds, and its training data."""
+  import jax
+
+  from rfjax import data
+  from rfjax.experiments import _fr_train_common as common
+
+  schedule, split = common.SCHEDULES["poisoned"], data.fr_train()
+
+  def train(seed: jax.Array, split: Any) -> dict[str, jax.Array]:
+    state = common.train(schedule, split.train, jax.random.key(seed), 0.3, schedule.lambda_r)
+    return common.measure(state, split.test)
+
+  wide = {"batch_size": lanes} if lanes > 1 else {}
+  return jax.jit(lambda seeds, s: jax.lax.map(lambda seed: train(seed, s), seeds, **wide)), split
+
+
+def measure(seeds: int, lanes: int, repeats: int) -> dict[str, Any]:
+  """The cost of one program."""
+  import jax.numpy as jnp
+
+  function, split = _run(lanes)
+  numbers = jnp.arange(seeds, dtype=jnp.uint32)
+  began = time.perf_counter()
+  compiled = function.lower(numbers, split).compile()
+  compiling = time.perf_counter() - began
+  seconds = _timed(lambda: compiled(numbers, split), repeats)
+  memory = compiled.memory_analysis()
+  cpu, wall = (statistics.median(seconds[kind]) / seeds for kind in ("cpu", "wall"))
+  contended = statistics.median(seconds["wall"]) > 1.15 * statistics.median(seconds["cpu"])
+  return {
+    "seeds": seeds,
+    "lanes": lanes,
+    "cpu_seconds_a_run": round(cpu, 4),
+    "wall_seconds_a_run": round(wall, 4),
+    "compile_seconds": round(compiling, 2),
+    "temporary_megabytes": round(memory.temp_size_in_bytes / 1e6, 2),
+    "contended": bool(contended),
+  }
+
+
+def main() -> None:
+  """Prints a line for each case."""
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser.add_argument("--seeds", type=int, nargs="+", help="numbers of seeds")
+  parser.add_argument("--repeats", type=int, default=5)
+  parser.add_argument("--json", action="store_true", help="one JSON object a line")
+  options = parser.parse_args()
+  import jax
+
+  on_cpu = jax.default_backend() == "cpu"
+  if on_cpu:
+    _one_core()
+  seeds = options.seeds or ([1, 4, 16] if on_cpu else [1, 16, 64, 256, 1024, 4096])
+  device = jax.devices()[0].device_kind
+  header = {"device": device, "jax": jax.__version__, "gemm_gflops": round(peak(), 1)}
+  print(json.dumps(header) if options.json else " ".join(f"{k} {v}" for k, v in header.items()))
+  for count in seeds:
+    case = measure(count, 1 if on_cpu else count, options.repeats)
+    text = " ".join(f"{k} {v}" for k, v in case.items())
+    print(json.dumps(case) if options.json else text, flush=True)
+
+
+if __name__ == "__main__":
+  main()

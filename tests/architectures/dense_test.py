@@ -1,0 +1,90 @@
+"""Dense networks against NumPy float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rfjax import architectures
+
+KEY = jax.random.key(0)
+X = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+double = lambda tree: jax.tree.map(lambda v: np.asarray(v, np.float64), tree)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_logistic_has_one_column_less_than_classes(classes):
+  network = architectures.logistic(classes)
+  params, stats = network.init(KEY, X)
+  assert jax.tree.map(jnp.shape, params) == {"kernel": (3, classes - 1), "bias": (classes - 1,)}
+  params["bias"] = jnp.arange(1.0, classes)
+  logits, features, _ = network.apply(params, stats, X, key=KEY, train=True)
+  exact = double(params)
+  expected = np.concatenate([np.zeros((5, 1)), X @ exact["kernel"] + exact["bias"]], 1)
+  np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
+  assert features is None and stats == ()
+
+
+def test_logistic_starts_at_the_scale_asked_for():
+  wide = np.zeros((1, 10_000))
+  params, _ = architectures.logistic(init_scale=0.5).init(KEY, wide)
+  np.testing.assert_allclose(params["kernel"].std(), 0.5, rtol=0.05)
+  assert not architectures.logistic(init_scale=0.0).init(KEY, X)[0]["kernel"].any()
+
+
+def test_mlp_is_the_formula():
+  network = architectures.mlp([6, 4], num_classes=3)
+  params, stats = network.init(KEY, X)
+  params = jax.tree.map(lambda v: v + 0.1, params)
+  logits, features, _ = network.apply(params, stats, X, key=KEY, train=False)
+  h = X.astype(np.float64)
+  for layer in double(params)[:-1]:
+    h = np.maximum(0, h @ layer["kernel"] + layer["bias"])
+  last = double(params)[-1]
+  np.testing.assert_allclose(features, h, rtol=1e-5)
+  np.testing.assert_allclose(logits, h @ last["kernel"] + last["bias"], rtol=1e-5)
+
+
+def test_mlp_starts_as_he_says_with_keys_of_their_own():
+  params, _ = architectures.mlp([100, 100]).init(KEY, np.zeros((1, 100)))
+  for layer in params:
+    np.testing.assert_allclose(layer["kernel"].std(), np.sqrt(2 / 100), rtol=0.1)
+    assert not layer["bias"].any()
+  assert (params[0]["kernel"] != params[1]["kernel"]).all()
+
+
+def test_mlp_without_hidden_layers_is_linear():
+  network = architectures.mlp([], num_classes=3)
+  params, stats = network.init(KEY, X)
+  logits, features, _ = network.apply(params, stats, X, key=None, train=True)
+  np.testing.assert_allclose(logits, X @ double(params)[0]["kernel"], rtol=1e-5, atol=1e-6)
+  np.testing.assert_array_equal(features, X)
+
+
+@pytest.mark.parametrize("make", [architectures.logistic, lambda: architectures.mlp([4])])
+def test_images_and_integers_are_flattened_to_floats(make):
+  images = np.arange(2 * 2 * 3, dtype=np.uint8).reshape(2, 2, 3) + 240
+  network = make()
+  params, stats = network.init(KEY, images)
+  both = [
+    network.apply(params, stats, x, key=None, train=True)[0]
+    for x in (images, images.reshape(2, 6).astype(np.float32))
+  ]
+  np.testing.assert_array_equal(*both)
+
+
+@pytest.mark.parametrize(
+  "make",
+  [
+    lambda: architectures.logistic(1),
+    lambda: architectures.logistic(2.0),
+    lambda: architectures.logistic(init_scale=-0.1),
+    lambda: architectures.logistic(init_scale=float("nan")),
+    lambda: architectures.mlp([4], num_classes=1),
+    lambda: architectures.mlp([4, 0]),
+    lambda: architectures.mlp([4.5]),
+  ],
+)
+def test_bad_sizes_are_refused(make):
+  with pytest.raises(ValueError, match=r"(num_classes|init_scale|hidden) must .*got"):
+    make()
