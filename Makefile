@@ -33,7 +33,7 @@ types: $(READY)
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(READY)
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python benchmarks/fr_train.py
 
 clean:
 	@rm -rf $(VENV) .venv312 .cache .pytest_cache .ruff_cache .hypothesis build dist

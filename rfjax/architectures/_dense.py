@@ -1,5 +1,6 @@
 """Logistic regression and multi-layer perceptrons."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,8 @@ def flatten(x: jax.Array) -> jax.Array:
 
 def dense_init(key: jax.Array, fan_in: int, width: int, scale: float | None = None) -> Any:
   """A kernel of standard deviation `scale`, He et al.'s sqrt(2 / fan_in) when None; bias 0."""
-  scale = (2.0 / max(fan_in, 1)) ** 0.5 if scale is None else scale
+  if scale is None:
+    scale = math.sqrt(2.0 / max(fan_in, 1))
   return {"kernel": scale * jax.random.normal(key, (fan_in, width)), "bias": jnp.zeros(width)}
 
 

@@ -97,10 +97,10 @@ def _robustness_loss(params: Any, view: _View) -> jax.Array:
   return jnp.sum(view.input_share * losses)
 
 
-def _mixture(kind: str, ratio: jax.Array, trust: jax.Array) -> jax.Array:
+def _mixture(kind: str | None, ratio: jax.Array, trust: jax.Array) -> jax.Array:
   a = jax.nn.sigmoid(ratio - 3.0)
   mixtures = {"official": a * trust + 1 - a, "paper": a + (1 - a) * trust, "d_r": trust}
-  return mixtures[kind]
+  return mixtures[str(kind)]
 
 
 def _players(data: Batch, key: jax.Array, condition: str | None, hidden: int) -> tuple[Any, Any]:
@@ -143,8 +143,8 @@ def fr_train(
   $$(1-\lambda_f-\lambda_r)\,\overline{r\,\ell(u, y)} \;-\; \lambda_f\,\overline{r\,\ell(D_F(u), z)}
   \;-\; \lambda_r\,\overline{\ell(D_R(x, u), 0)},$$
 
-  where each discriminator descends on its own cross-entropy, which at its optimum is an entropy less
-  the mutual information I(Z; U), or I(V; X, U) with V: comes from the trusted set. The example
+  where each discriminator descends on its own cross-entropy, which at its optimum is an entropy
+  less the mutual information I(Z; U), or I(V; X, U) with V: comes from the trusted set. The example
   weights r follow D_R, with a = sigmoid(objective / L_R - 3): a D_R + 1 - a ("official", as the
   authors' code has it), a + (1 - a) D_R ("paper"), or D_R ("d_r").
 
@@ -161,19 +161,19 @@ def fr_train(
     reweight: how r follows D_R; None keeps r = 1.
     reweight_every: steps of the discriminators between two reweightings. With batches, the rows of
       the batch at hand are reweighted.
-    condition: None for demographic parity; "y" for equalized odds, one D_F for each label; "y=1" for
-      equal opportunity, a D_F of the rows with label 1.
+    condition: None for demographic parity; "y" for equalized odds, one D_F for each label; "y=1"
+      for equal opportunity, a D_F of the rows with label 1.
     detach_r: let no gradient through D_R, as the authors' notebook on clean data has it, where
       lambda_r then only scales the loss.
-    warmup_scale: scales the logits in the warm-up; 2 is the official sigmoid(2u) = (tanh u + 1) / 2.
-      Any other than 1 writes log_probs and belongs in front of a loss.
+    warmup_scale: scales the logits in the warm-up; 2 is the official sigmoid(2u), which is
+      (tanh u + 1) / 2. Any other than 1 writes log_probs and belongs in front of a loss.
     warmup_weight: scales the loss in the warm-up; 0.1 in the authors' poisoned notebook.
     hidden: hidden units of D_R.
     players: initial parameters of D_F and D_R, instead of random ones.
 
   Returns:
-    The transform; it writes weight and penalty, and needs group and trusted. Put it last: "official"
-    and "paper" read the objective as it stands.
+    The transform; it writes weight and penalty, and needs group and trusted. Put it last:
+    "official" and "paper" read the objective as it stands.
 
   Raises:
     ValueError: for values out of range, or where group or trusted examples are missing.
@@ -194,8 +194,10 @@ def fr_train(
   _check.number("lambda_r", lambda_r, 0.0)
   if not _check.traced(lambda_f, lambda_r):
     _check.number("lambda_f + lambda_r", lambda_f + lambda_r, 0.0, 1.0, open_high=True)
-  warmup, critic_steps = _check.count("warmup", warmup, 0), _check.count("critic_steps", critic_steps)
-  _check.count("reweight_every", reweight_every), _check.count("hidden", hidden)
+  warmup = _check.count("warmup", warmup, 0)
+  critic_steps = _check.count("critic_steps", critic_steps)
+  reweight_every = _check.count("reweight_every", reweight_every)
+  hidden = _check.count("hidden", hidden)
   _check.choice("reweight", reweight, REWEIGHT)
   _check.choice("condition", condition, CONDITION)
   tx_f = optax.sgd(1e-3) if fairness_tx is None else fairness_tx

@@ -16,6 +16,10 @@ def _static(default: int) -> Any:
   return dataclasses.field(default=default, metadata={"static": True})
 
 
+# None, under the type that a field has once it is known: methods read it then only.
+_UNKNOWN: Any = None
+
+
 class Truth(NamedTuple):
   """What only a measurement may read.
 
@@ -69,18 +73,18 @@ class Batch:
   valid: Array
   x: Array
   y: Array
-  group: Array | None = None
-  logits: Array | None = None
-  features: Array | None = None
-  log_probs: Array | None = None
-  cost: Array | None = None
-  target: Array | None = None
-  keep: Array | None = None
-  weight: Array | None = None
-  penalty: Array | None = None
-  order: Array | None = None
-  trusted: "Batch | None" = None
-  truth: Truth | None = None
+  group: Array = _UNKNOWN
+  logits: Array = _UNKNOWN
+  features: Array = _UNKNOWN
+  log_probs: Array = _UNKNOWN
+  cost: Array = _UNKNOWN
+  target: Array = _UNKNOWN
+  keep: Array = _UNKNOWN
+  weight: Array = _UNKNOWN
+  penalty: Array = _UNKNOWN
+  order: Array = _UNKNOWN
+  trusted: "Batch" = _UNKNOWN
+  truth: Truth = _UNKNOWN
   num_classes: int = _static(2)
   num_groups: int = _static(0)
 
@@ -127,9 +131,9 @@ class Batch:
       valid=jnp.ones(rows, bool),
       x=jnp.asarray(x),
       y=jnp.asarray(y),
-      group=None if group is None else jnp.asarray(group),
-      trusted=trusted,
-      truth=truth,
+      group=_UNKNOWN if group is None else jnp.asarray(group),
+      trusted=trusted or _UNKNOWN,
+      truth=truth or _UNKNOWN,
       num_classes=num_classes,
       num_groups=num_groups,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 SEED_LIMIT = 2**32
 
@@ -98,7 +99,7 @@ def data(
 
 def traced(*values: Any) -> bool:
   """Whether any of the values is a tracer, whose value nobody knows yet."""
-  return any(isinstance(v, jax.core.Tracer) for v in values)
+  return any(isinstance(v, Tracer) for v in values)
 
 
 def number(

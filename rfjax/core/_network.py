@@ -126,7 +126,7 @@ def _rekey(streams: Any, key: jax.Array) -> Any:
   leaves, structure = jax.tree.flatten(streams)
   fresh = [
     jax.random.fold_in(key, i)
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     else jnp.zeros(leaf.shape, leaf.dtype)
     for i, leaf in enumerate(leaves)
   ]

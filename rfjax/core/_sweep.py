@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import eval_jaxpr
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rfjax.core import _check
@@ -26,7 +27,7 @@ class _Plan(NamedTuple):
   devices: int
 
 
-def run_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def run_mesh(devices: Sequence[Any] | None = None) -> Mesh:
   """The default mesh: all local devices along the axis "run"."""
   return Mesh(np.array(jax.local_devices() if devices is None else devices), (AXIS,))
 
@@ -67,14 +68,15 @@ def _plan(runs: int, lanes: int | None, block: int | None, mesh: Mesh) -> _Plan:
   width = devices * _check.count("lanes", lanes)
   if block is None:
     block = width * max(1, runs // (width * PROGRESS_TICKS))
-  elif _check.count("block", block) % width:
+  block = _check.count("block", block)
+  if block % width:
     raise ValueError(
       f"block must be a multiple of {width}, {devices} devices times {lanes} lanes, got {block}"
     )
   return _Plan(runs, lanes, block, devices)
 
 
-ACCELERATOR_LANES = 64  # about the knee of runs per second on one GPU; see docs/benchmarks.md
+ACCELERATOR_LANES = 64  # fixed, so that results do not hang on the size of a sweep
 PROGRESS_TICKS = 20
 
 
@@ -89,7 +91,7 @@ def _engine(train: Callable, names: tuple[str, ...], points: dict, plan: _Plan, 
   structure = jax.tree.structure(shape)
 
   def run(constants: list, point: dict) -> Any:
-    flat = jax.core.eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(point))
+    flat = eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(point))
     return jax.tree.unflatten(structure, flat)
 
   def device(constants: list, turns: jax.Array, points: dict) -> Any:

@@ -4,6 +4,7 @@ import pathlib
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 
 import rfjax
@@ -101,6 +102,15 @@ def measure(state: rfjax.TrainState, data: rfjax.Batch) -> dict[str, jax.Array]:
     "accuracy": metrics.accuracy(said),
     "disparate_impact": metrics.disparate_impact(said),
   }
+
+
+def path(
+  label: str, accuracy: np.ndarray, impact: np.ndarray, names: list[str] | None = None
+) -> report.Series:
+  """The path of means over seeds, with their intervals, of measures [settings, seeds]."""
+  x, y = report.mean_interval(impact), report.mean_interval(accuracy)
+  means, halves = np.array([x.mean, y.mean]), np.array([x.half_width, y.half_width])
+  return report.Series(label, *means, *halves, names=names)
 
 
 def write(

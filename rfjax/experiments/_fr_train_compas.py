@@ -183,53 +183,37 @@ def _compared(result: common.Result) -> report.Table:
   )
 
 
-def _direction(interval: report.Interval) -> int:
-  """The sign of a difference, 0 where its interval holds 0."""
-  return int(abs(interval.mean) > interval.half_width) * (1 if interval.mean > 0 else -1)
+def _verdict(found: dict[str, Any], method: str) -> tuple[str, dict[str, int]]:
+  """What the paired intervals say of a method against plain training, in words and in signs."""
+  words = {1: "higher", 0: "not distinguishable", -1: "lower"}
+  parts, signs = [], {}
+  for measure in ("accuracy", "disparate impact"):
+    difference = report.paired_difference(found[method][measure], found[PLAIN][measure])
+    mean, half_width = float(difference.mean), float(difference.half_width)
+    signs[measure] = 0 if abs(mean) <= half_width else int(np.sign(mean))
+    parts.append(f"{measure} {words[signs[measure]]} ({mean:+.3f} ± {half_width:.3f})")
+  return f"{method}: {', '.join(parts)}", signs
 
 
 def sentence(result: common.Result) -> str:
-  """What the paired intervals say of FR-Train, and of the method that comes closest to plain."""
+  """What the paired intervals say of FR-Train and its ablations against plain training."""
   found = _chosen(result)
-  if len(found["plain"]["accuracy"]) < 2 or BOTH not in found:
+  if len(found[PLAIN]["accuracy"]) < 2 or BOTH not in found:
     return "One run says nothing about differences."
-  words = {1: "higher", 0: "not distinguishable", -1: "lower"}
-  parts, verdicts = [], {}
-  for method in (BOTH, FAIREST, ROBUST):
-    differences = {
-      m: report.paired_difference(found[method][m], found[PLAIN][m])
-      for m in ("accuracy", "disparate impact")
-    }
-    signs = {m: _direction(d) for m, d in differences.items()}
-    verdicts[method] = signs
-    parts.append(
-      f"{method}: accuracy {words[signs['accuracy']]} ({differences['accuracy'].mean:+.3f}),"
-      f" disparate impact {words[signs['disparate impact']]}"
-      f" ({differences['disparate impact'].mean:+.3f})"
-    )
-  wins = verdicts[BOTH]
-  beaten = wins["disparate impact"] > 0 and wins["accuracy"] >= 0
-  verdict = "FR-Train beats" if beaten else "FR-Train does not beat"
-  return f"{verdict} plain training on both measures. Against plain training, {'; '.join(parts)}."
+  verdicts = {m: _verdict(found, m) for m in (BOTH, FAIREST, ROBUST)}
+  gains = [measure for measure, sign in verdicts[BOTH][1].items() if sign > 0]
+  losses = [measure for measure, sign in verdicts[BOTH][1].items() if sign < 0]
+  lead = f"FR-Train gains {' and '.join(gains) or 'neither measure'} over plain training"
+  if losses:
+    lead += f" and loses {' and '.join(losses)}"
+  return f"{lead}. Against plain training, {'; '.join(text for text, _ in verdicts.values())}."
 
 
 def _path(table: Any, label: str) -> report.Series:
-  measures = [
-    [report.mean_interval(column) for column in table[f"test.{name}"].values.T]
-    for name in ("disparate_impact", "accuracy")
-  ]
-  x, y = measures
-  names = [
-    f"λ = {at:g}" if i in (0, len(x) - 1) else "" for i, at in enumerate(table.lambda_f.values)
-  ]
-  return report.Series(
-    label,
-    [v.mean for v in x],
-    [v.mean for v in y],
-    [v.half_width for v in x],
-    [v.half_width for v in y],
-    names=names,
-  )
+  at = table.lambda_f.values
+  names = [f"λ = {value:g}" if value in (at[0], at[-1]) else "" for value in at]
+  accuracy, impact = (table[f"test.{name}"].values.T for name in ("accuracy", "disparate_impact"))
+  return common.path(label, accuracy, impact, names)
 
 
 def _grid(result: common.Result) -> report.Table:

@@ -9,6 +9,7 @@ import jax
 
 import rfjax
 from rfjax import data, report
+from rfjax.core import _check
 from rfjax.experiments import _fr_train_common as common
 from rfjax.experiments import _fr_train_init as init
 from rfjax.experiments.fr_train import Settings
@@ -34,35 +35,26 @@ def run(settings: Settings, *, progress: bool = True) -> common.Result:
   lambda_f = settings.lambda_f or schedule.lambda_f
   lambda_r = schedule.lambda_r if settings.lambda_r is None else settings.lambda_r
   for value in lambda_f:
-    rfjax.core._check.number("lambda_f + lambda_r", value + lambda_r, 0.0, 1.0, open_high=True)
+    _check.number("lambda_f + lambda_r", value + lambda_r, 0.0, 1.0, open_high=True)
   path, seeds = _starts(settings)
   start = None if path is None else init.read(path)
   split = data.fr_train(poisoned=settings.variant == "poisoned")
   sweep = {"lanes": settings.lanes, "block": settings.block, "progress": progress}
 
-  def from_file(lambda_f: jax.Array) -> dict[str, jax.Array]:
-    state = common.train(
-      schedule,
-      split.train,
-      jax.random.key(0),
-      lambda_f,
-      lambda_r,
-      params=start.params,
-      players=start.players,
-    )
+  def train(lambda_f: Any, key: jax.Array, **initial: Any) -> dict[str, jax.Array]:
+    state = common.train(schedule, split.train, key, lambda_f, lambda_r, **initial)
     return common.measure(state, split.test)
 
-  def from_seed(lambda_f: jax.Array, seed: jax.Array) -> dict[str, jax.Array]:
-    state = common.train(schedule, split.train, jax.random.key(seed), lambda_f, lambda_r)
-    return common.measure(state, split.test)
-
+  sweeps = {}
+  if start is not None:
+    given = {"params": start.params, "players": start.players}
+    from_file = lambda lambda_f: train(lambda_f, jax.random.key(0), **given)
+    sweeps["init"] = from_file, {"lambda_f": lambda_f}
+  if seeds:
+    from_seed = lambda lambda_f, seed: train(lambda_f, jax.random.key(seed))
+    sweeps["seeds"] = from_seed, {"lambda_f": lambda_f, "seed": range(seeds)}
   results, seconds = {}, {}
-  for name, function, axes in (
-    ("init", from_file if start else None, {"lambda_f": lambda_f}),
-    ("seeds", from_seed if seeds else None, {"lambda_f": lambda_f, "seed": range(seeds)}),
-  ):
-    if function is None:
-      continue
+  for name, (function, axes) in sweeps.items():
     began = time.perf_counter()
     results[name] = rfjax.sweep(function, axes, **sweep)
     seconds[name] = time.perf_counter() - began
@@ -164,21 +156,10 @@ def _sentence(result: common.Result) -> str:
 def _series(result: common.Result) -> tuple[list[report.Series], list[report.Series]]:
   """What the figure shows: paths, and the published points as marks."""
   paths, marks = [], []
-  if "seeds" in result.data:
+  if "seeds" in result.data and result.data["seeds"].sizes["seed"] > 1:
     table = result.data["seeds"]
-    at = table.lambda_f.values
-    by_name = {n: [_interval(result, n, a) for a in at] for n in ("accuracy", "disparate_impact")}
-    if table.sizes["seed"] > 1:
-      x, y = by_name["disparate_impact"], by_name["accuracy"]
-      paths.append(
-        report.Series(
-          f"mean of {table.sizes['seed']} initialisations",
-          [v.mean for v in x],
-          [v.mean for v in y],
-          [v.half_width for v in x],
-          [v.half_width for v in y],
-        )
-      )
+    label = f"mean of {table.sizes['seed']} initialisations"
+    paths.append(common.path(label, table.accuracy.values, table.disparate_impact.values))
   found, published = _from_file(result), _published(result)
   if found:
     y, x = zip(*found.values(), strict=True)

@@ -15,13 +15,11 @@ def problem(seed=0, rows=120, columns=3, noise=1.0, shift=0.0, scale=1.0):
   return x, (score > 0).astype(np.int32)
 
 
-CODES = np.array([0, 0, 1, 1])
 CASES = {
   "overlapping": (problem(), 1.0),
   "uncentred": (problem(1, shift=3.0, scale=5.0), 0.1),
   "separable": (problem(2, noise=0.0), 1e-2),
   "separable, weak penalty": (problem(3, rows=40, columns=2, noise=0.0), 1e-5),
-  "separable, hardly a penalty": ((np.array([[1.0], [2.0], [4.0], [5.0]]), CODES), 1e-12),
 }
 
 
@@ -80,6 +78,19 @@ def test_every_step_lowers_the_objective_on_separable_data():
   with jax.enable_x64(True):
     values = [len(y) * np.log(2)] + [objective(steps) for steps in (1, 2, 3, 5, 8)]
   assert np.all(np.diff(values) < 0)
+
+
+@pytest.mark.parametrize("l2", [1e-2, 1e-6, 1e-12])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_two_points_meet_their_closed_condition(l2, dtype):
+  with jax.enable_x64(dtype is np.float64):
+    x = np.array([[2.0], [4.0]], dtype)
+    kernel, intercept = logistic_regression(x, np.array([0, 1]), l2=l2)
+  k = float(kernel[0])
+  # 2 sigmoid(-k) = l2 k by symmetry about 3, and so log(2 / (l2 k) - 1) = k.
+  tolerance = 1e-10 if dtype is np.float64 else 1e-5
+  assert abs(np.log(2 / (l2 * k) - 1) - k) < tolerance * k
+  assert abs(float(intercept) + 3 * k) < tolerance * k
 
 
 @pytest.mark.parametrize("label", [0, 1])

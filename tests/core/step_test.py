@@ -114,11 +114,11 @@ def test_an_optax_link_that_reads_the_value_works(data, params):
   assert state.opt[1].avg_value < np.inf and state.opt[1].best_value < np.inf
 
 
-def test_padding_rows_change_nothing(data, params):
-  rows = jnp.array([0, 1, 2, 3, 4, 5, 6, 6, 6])
-  plain, _ = run(columns, optax.sgd(1.0), data, params)
-  padded, _ = run(columns, optax.sgd(1.0), data.take(rows), params)
-  close(padded.params, plain.params)
+def test_padding_rows_change_nothing(spied, data, params):
+  padded = data.take(jnp.array([0, 1, 2, 3, 4, 5, 6, 6, 6]))
+  step = train_step(NETWORK, columns, optax.sgd(1.0))
+  state, _ = jax.jit(step.update)(step.init(params, data, key=KEY), padded, key=KEY, **WHEN)
+  close(state.params, spied[1].params)
 
 
 def test_a_second_forward_is_differentiable(data, params):
@@ -185,7 +185,7 @@ def test_add_penalty_takes_combinations_without_a_state(data, params):
 def empty_batch_after_a_step(data, params, **options):
   step = train_step(NETWORK, growing, optax.adam(0.1), **options)
   state, _ = step.update(step.init(params, data, key=KEY), data, key=KEY, **WHEN)
-  after, _ = step.update(state, data.take(jnp.array([6, 6])), key=KEY, **WHEN)
+  after, _ = jax.jit(step.update)(state, data.take(jnp.array([6, 6])), key=KEY, **WHEN)
   return state, after
 
 
@@ -220,9 +220,9 @@ def test_the_state_keeps_structure_and_types(data, params):
 
 def test_init_tells_the_method_the_shapes(data, params):
   method = Transform(init=lambda data, *, spec, **_: spec)
-  wide = architectures.mlp([5], num_classes=3)
+  wide = architectures.mlp([5])
   state = train_step(wide, method, optax.sgd(0.1)).init(wide.init(KEY, X)[0], data, key=KEY)
-  assert (state.method.logits.shape, state.method.features.shape) == ((6, 3), (6, 5))
+  assert (state.method.logits.shape, state.method.features.shape) == ((6, 2), (6, 5))
   assert train_step(NETWORK, method, optax.sgd(0.1)).init(params, data, key=KEY).method[1] is None
 
 
@@ -241,5 +241,5 @@ def test_a_penalty_may_be_of_higher_precision_than_the_logits(data, params):
     lambda b, **_: b.replace(penalty=b.penalty + jnp.sum((b.membership.T @ b.margin) ** 2))
   )
   step = train_step(low, fair, optax.sgd(0.1))
-  state, _ = step.update(step.init(params, data, key=KEY), data, key=KEY, **WHEN)
+  state, _ = jax.jit(step.update)(step.init(params, data, key=KEY), data, key=KEY, **WHEN)
   assert state.params["kernel"].dtype == jnp.float32

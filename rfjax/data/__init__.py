@@ -1,0 +1,9 @@
+"""Data sets: synthetic ones made from a key or a fixed seed, and tables read from files."""
+
+from rfjax.data._compas import compas as compas
+from rfjax.data._fr_train import fr_train as fr_train
+from rfjax.data._load import load as load
+from rfjax.data._split import Split as Split
+from rfjax.data._split import Table as Table
+from rfjax.data._split import split as split
+from rfjax.data._zafar import zafar as zafar
