@@ -26,7 +26,7 @@ def group_sum(values: jax.Array, group: jax.Array, num_groups: int | None = None
   """
   if jnp.issubdtype(group.dtype, jnp.integer):
     return jax.ops.segment_sum(values, group, num_groups)
-  return jnp.tensordot(group.T, values, 1)
+  return jnp.tensordot(group.T, values, 1, precision="highest")
 
 
 def group_mean(

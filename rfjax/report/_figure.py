@@ -105,7 +105,7 @@ class Figure:
       ValueError: for another theme.
     """
     out = io.StringIO()
-    self._save(out, theme, format="svg", transparent=True, metadata=_svg.NO_METADATA)
+    self._save(out, theme, format="svg", transparent=True)
     return _svg.clean(out.getvalue(), prefix=prefix, alt=plain(self.alt))
 
   def png(self, path: str | os.PathLike[str], theme: str = "light") -> None:

@@ -4,7 +4,6 @@ import re
 from xml.etree import ElementTree
 
 MEASURED = "DejaVu Sans"  # matplotlib ships it: layouts do not depend on the fonts of a machine
-NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _DROPPED = ("metadata", "style")
 _URL = re.compile(r"(?<=url\(#)[^)]+(?=\))")
 
@@ -12,7 +11,7 @@ _URL = re.compile(r"(?<=url\(#)[^)]+(?=\))")
 def clean(svg: str, *, prefix: str, alt: str) -> str:
   """Keeps the drawing and drops the rest.
 
-  Document type, metadata, names of groups and the style sheet, which would hold for the whole page,
+  Document type, metadata with the date, names of groups and the style sheet, which would hold for the whole page,
   go; ids that are in use get names that are unique in it; the size follows the page.
 
   Args:

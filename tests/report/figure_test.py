@@ -98,7 +98,8 @@ def test_settings_of_others_stay(drawings):
   import matplotlib
 
   before = dict(matplotlib.rcParams)
-  with matplotlib.rc_context({"axes.facecolor": "red", "font.size": 40, "svg.fonttype": "path"}):
+  others = {"axes.grid": True, "xtick.direction": "in", "font.size": 40, "svg.fonttype": "path"}
+  with matplotlib.rc_context(others):
     assert frontier().svg("light", prefix="light-") == drawings["light"]
   assert dict(matplotlib.rcParams) == before
 
@@ -127,6 +128,32 @@ def test_labels_overlap_nothing():
     assert not ((points > box[:2]) & (points < box[2:])).all(1).any()
     for other in boxes[:i]:
       assert not ((box[:2] < other[2:]) & (box[2:] > other[:2])).all()
+
+
+def placed(labels, obstacles):
+  """The boxes of labels as shares of the axes, whose limits are 0 and 1."""
+  from matplotlib.figure import Figure
+
+  drawn = Figure(figsize=(5, 4), dpi=72)
+  axes = drawn.add_subplot()
+  _labels.place(axes, labels, obstacles)
+  drawn.draw_without_rendering()
+  boxes = [text.get_window_extent().extents.reshape(2, 2) for text in axes.texts]
+  return [axes.transAxes.inverted().transform(box).ravel() for box in boxes]
+
+
+def test_labels_give_way():
+  middle, corner = np.array([[0.5, 0.5]]), np.array([[0.99, 0.99]])
+  label = lambda anchor: _labels.Label("a label", anchor, {"fontsize": 9.0})
+  (free,) = placed([label(middle)], [middle])
+  assert (free[:2] > 0.5).all()
+  column = [np.array([[x, 0.5], [x, 1.0]]) for x in np.linspace(0.5, 0.8, 10)]
+  (moved,) = placed([label(middle)], [middle, *column])
+  assert (moved[2:] < 0.5).all()
+  (inside,) = placed([label(corner)], [corner])
+  assert (inside[2:] <= 1).all()
+  first, second = placed([label(middle), label(middle)], [middle])
+  assert not ((first[:2] < second[2:]) & (first[2:] > second[:2])).all()
 
 
 def test_error_bars_reach_the_tips():

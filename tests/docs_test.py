@@ -1,0 +1,60 @@
+"""The docs cover every public name, and the README says what the catalogue holds."""
+
+import importlib
+import inspect
+import pathlib
+import re
+
+import pytest
+
+from rfjax import catalog
+
+ROOT = pathlib.Path(__file__).parent.parent
+FAMILIES = (
+  "architectures",
+  "catalog",
+  "convergence",
+  "core",
+  "data",
+  "metrics",
+  "noise",
+  "report",
+)
+
+
+def _public(module):
+  public = (n for n, v in vars(module).items() if n[0] != "_" and not inspect.ismodule(v))
+  return {n for n in public if callable(getattr(module, n)) or n.islower()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_api_page_lists_exactly_the_public_names(family):
+  page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+  listed = set(re.findall(rf"^\.\. auto\w+:: rfjax\.{family}\.(\w+)$", page, flags=re.M))
+  assert listed == _public(importlib.import_module(f"rfjax.{family}"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_public_name_is_documented(family):
+  module = importlib.import_module(f"rfjax.{family}")
+  for name in _public(module):
+    value = getattr(module, name)
+    assert not callable(value) or (value.__doc__ or "").strip(), name
+
+
+def test_the_families_are_the_modules_of_the_stub():
+  stub = (ROOT / "rfjax" / "__init__.pyi").read_text(encoding="utf-8")
+  assert tuple(re.findall(r"^from \. import (\w+) as", stub, flags=re.M)) == FAMILIES
+
+
+def test_the_readme_names_every_entry_of_the_catalogue():
+  readme = (ROOT / "README.md").read_text(encoding="utf-8")
+  missing = [entry.name for entry in catalog.entries() if f"`{entry.name}`" not in readme]
+  assert not missing
+
+
+def test_nothing_names_a_place_of_one_machine():
+  home = re.compile(r"/(?:root|home)/\w")
+  texts = [*ROOT.glob("rfjax/**/*.py"), *ROOT.glob("docs/*.md"), *ROOT.glob("*.txt")]
+  assert not [str(path) for path in texts if home.search(path.read_text(encoding="utf-8"))]
+  assert "://" not in (ROOT / "constraints.txt").read_text(encoding="utf-8")
