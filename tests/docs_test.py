@@ -53,6 +53,17 @@ def test_the_readme_names_every_entry_of_the_catalogue():
   assert not missing
 
 
+def test_the_python_of_the_readme_runs():
+  readme = (ROOT / "README.md").read_text(encoding="utf-8")
+  blocks = re.findall(r"^```python\n(.*?)^```", readme, flags=re.M | re.S)
+  names = {}
+  for block in blocks:
+    for long, short in (("epochs=2400", "epochs=2"), ("range(8)", "range(1)")):
+      block = block.replace(long, short)
+    exec(block, names)
+  assert dict(names["result"].sizes) == {"seed": 1, "lambda_f": 3}
+
+
 def test_nothing_names_a_place_of_one_machine():
   home = re.compile(r"/(?:root|home)/\w")
   texts = [*ROOT.glob("rfjax/**/*.py"), *ROOT.glob("docs/*.md"), *ROOT.glob("*.txt")]

@@ -96,7 +96,8 @@ class Method:
     """The result of an update, and the gradient of its objective by the logits."""
 
     def objective(logits):
-      out, state = self.update(flow.fill(logits, flow.features), **settings)
+      filled = flow.fill(logits, flow.features).replace(penalty=flow.penalty)
+      out, state = self.update(filled, **settings)
       return out.objective, (out, state)
 
     return jax.grad(objective, has_aux=True)(flow.logits)
@@ -248,3 +249,14 @@ def test_writes_are_what_the_catalogue_says(method):
   if method.case.peers == 1:
     allowed = {"cost" if name == "loss" else name for name in method.entry.writes}
     assert {"log_probs", "cost", "target", "keep", "weight", "penalty"} - set(unchanged) <= allowed
+
+
+def test_penalties_add_and_keep_and_weight_multiply(method):
+  flow = batch()
+  _, (plain, _) = method.compiled(flow)
+  _, (more, _) = method.compiled(flow.replace(penalty=flow.penalty + 1))
+  np.testing.assert_allclose(more.penalty, plain.penalty + 1, rtol=1e-6)
+  _, (out, _) = method.compiled(
+    flow.replace(keep=flow.keep.at[1].set(0), weight=flow.weight.at[0].set(0))
+  )
+  assert out.keep[1] == 0 and out.weight[0] == 0

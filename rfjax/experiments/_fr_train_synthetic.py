@@ -123,15 +123,15 @@ def tables(result: common.Result) -> dict[str, report.Table]:
     spread = (_interval(result, name, at) for name in ("accuracy", "disparate_impact"))
     rows.append((at, *published.get(at, (None,) * 2), *found.get(at, (None,) * 2), *spread))
   columns = ["λ_f"] + [
-    f"{measure}, {source}"
-    for source in ("published", "from the file", f"{seeds} seeds")
-    for measure in ("accuracy", "disparate impact")
+    f"{measure} {source}"
+    for source in ("published", "from file", f"{seeds} seeds")
+    for measure in ("accuracy", "DI")
   ]
   use = [i for i in range(7) if i == 0 or any(row[i] is not None for row in rows)]
   table = report.Table(
     [columns[i] for i in use],
     [[row[i] for i in use] for row in rows],
-    caption=f"FR-Train on {common.PUBLISHED[result.settings.variant].data_set}",
+    caption=f"FR-Train on the authors' synthetic data, {result.settings.variant} labels",
     notes=(_sentence(result), *_notes(result, seeds)),
     digits={"λ_f": 2},
   )
@@ -139,18 +139,35 @@ def tables(result: common.Result) -> dict[str, report.Table]:
 
 
 def _notes(result: common.Result, seeds: int) -> list[str]:
-  notes = [f"λ_r = {result.facts['lambda_r']:g}; disparate impact is the ratio of selection rates."]
+  notes = [
+    f"DI: disparate impact, the ratio of selection rates. λ_r = {result.facts['lambda_r']:g}."
+  ]
   if seeds > 1:
     notes.append(f"Means with 95 % t-intervals over {seeds} free initialisations.")
   return notes
 
 
 def _sentence(result: common.Result) -> str:
+  """What came out: of the published points, and of the spread over initialisations."""
   same, compared = _agreement(result)
-  if not compared:
-    return "No point was compared with a published one."
-  count = f"{same} of {compared}" if same < compared else f"All {compared}"
-  return f"{count} published points come out to their three digits from the given initial weights."
+  parts = []
+  if compared:
+    count = f"{same} of {compared}" if same < compared else f"All {compared}"
+    parts.append(f"{count} published points come out to their three digits from {_start(result)}.")
+  if "seeds" in result.data and result.data["seeds"].sizes["seed"] > 1:
+    table = result.data["seeds"].isel(lambda_f=-1)
+    found = [report.mean_interval(table[n].values) for n in ("accuracy", "disparate_impact")]
+    accuracy, impact = (f"{i.mean:.3f} ± {i.half_width:.3f}" for i in found)
+    parts.append(
+      f"Over {table.sizes['seed']} free initialisations, λ_f = {float(table.lambda_f):g} gives an"
+      f" accuracy of {accuracy} and a disparate impact of {impact}."
+    )
+  return " ".join(parts) or "No point was compared with a published one."
+
+
+def _start(result: common.Result) -> str:
+  official = init.OFFICIAL.is_file() and init.read(init.OFFICIAL).sha256 == result.facts["init"]
+  return "the authors' initial weights" if official else "the given initial weights"
 
 
 def _series(result: common.Result) -> tuple[list[report.Series], list[report.Series]]:
@@ -164,7 +181,7 @@ def _series(result: common.Result) -> tuple[list[report.Series], list[report.Ser
   if found:
     y, x = zip(*found.values(), strict=True)
     names = [f"λ = {at:g}" if at in (min(found), 0.3, max(found)) else "" for at in found]
-    paths.append(report.Series("the given initial weights", x, y, names=names))
+    paths.append(report.Series(_start(result).removeprefix("the "), x, y, names=names))
   shown = [published[at] for at in published if at in found or not found]
   if shown:
     y, x = zip(*shown, strict=True)
@@ -191,5 +208,6 @@ def write(result: common.Result, directory: pathlib.Path) -> pathlib.Path:
       caption=caption,
     )
     body.insert(0, figure)
+  title = f"FR-Train on {result.settings.variant} labels"
   sections = [report.Section("Accuracy against disparate impact", body)]
-  return common.write(result, directory, "FR-Train", _sentence(result), sections, made)
+  return common.write(result, directory, title, _sentence(result), sections, made)

@@ -11,8 +11,8 @@ _URL = re.compile(r"(?<=url\(#)[^)]+(?=\))")
 def clean(svg: str, *, prefix: str, alt: str) -> str:
   """Keeps the drawing and drops the rest.
 
-  Document type, metadata with the date, names of groups and the style sheet, which would hold for the whole page,
-  go; ids that are in use get names that are unique in it; the size follows the page.
+  Document type, metadata with the date, names of groups and the style sheet, which would hold for
+  the whole page, go; ids that are in use get names that are unique in it; the size follows it.
 
   Args:
     svg: a document that matplotlib wrote.

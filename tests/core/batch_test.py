@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rfjax import Batch, Truth
+from rfjax.core import write
 
 ROWS, CLASSES = 6, 3
 RNG = np.random.default_rng(0)
@@ -113,6 +114,11 @@ def test_take_gathers_and_leaves_empty_slots(filled):
   np.testing.assert_array_equal(batch.cost[::2], np.asarray(filled.cost)[[3, 0]])
   np.testing.assert_array_equal(batch.truth.y[::2], Y[::-1][[3, 0]])
   assert batch.truth.group is None and batch.order is None and batch.num_classes == CLASSES
+
+
+def test_take_of_a_batch_leaves_empty_slots_without_an_address(data):
+  part = data.take(jnp.array([0, 1, 2])).take(jnp.array([1, 3]))
+  np.testing.assert_array_equal(write(jnp.zeros(ROWS), part.index, jnp.ones(2)), [0, 1, 0, 0, 0, 0])
 
 
 def test_take_of_nothing_known_stays_unknown(data):
