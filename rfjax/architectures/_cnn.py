@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rfjax.architectures._dense import dense, dense_init
 from rfjax.core import Network, _check
-from rfjax.core._network import Output
+from rfjax.core._network import Output, as_float, widths
 
 FORMS = ("auto", "patches", "direct")
 
@@ -63,7 +63,7 @@ def cnn(
     form: how convolutions are computed: "patches", "direct", or "auto" for patches on CPU.
 
   Returns:
-    The network for images [B, H, W, c] or [B, H, W]; integer pixels are divided by 255.
+    The network for images [B, H, W, c] or [B, H, W]; bytes are divided by 255.
 
   Raises:
     ValueError: for numbers out of range, or images too small for the poolings.
@@ -78,12 +78,15 @@ def cnn(
   """
   _check.count("num_classes", num_classes, 2)
   _check.choice("form", form, FORMS)
-  channels = [_check.count("channels", width) for width in channels]
+  channels = widths("channels", channels)
+  _check.count("the number of channels", len(channels))
   _check.count("hidden", hidden)
 
   def images(x: jax.Array) -> jax.Array:
     x = x[..., None] if x.ndim == 3 else x
-    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32) / 255
+    if x.ndim != 4:
+      raise ValueError(f"x must be images [B, H, W, c] or [B, H, W], got shape {x.shape}")
+    return as_float(x)
 
   def init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
     _, height, width, depth = jax.eval_shape(images, x).shape

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 
 from rfjax.core import Network, _check
-from rfjax.core._network import Output
+from rfjax.core._network import Output, as_float, widths
 
 
 def flatten(x: jax.Array) -> jax.Array:
-  """Rows of numbers, float [B, d]; integers such as pixels become floats as they are."""
-  x = x.reshape(x.shape[0], -1)
-  return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+  """Rows of numbers, float [B, d]; bytes are pixels and divided by 255."""
+  return as_float(x.reshape(x.shape[0], -1))
 
 
 def dense_init(key: jax.Array, fan_in: int, width: int, scale: float | None = None) -> Any:
@@ -95,11 +94,11 @@ def mlp(hidden: Sequence[int], num_classes: int = 2) -> Network:
     ((5, 10), (5, 32))
   """
   _check.count("num_classes", num_classes, 2)
-  widths = [_check.count("hidden", width) for width in hidden] + [num_classes]
+  layers = [*widths("hidden", hidden), num_classes]
 
   def init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
-    sizes = [flatten(x).shape[1], *widths]
-    keys = jax.random.split(key, len(widths))
+    sizes = [flatten(x).shape[1], *layers]
+    keys = jax.random.split(key, len(layers))
     return [dense_init(*args) for args in zip(keys, sizes, sizes[1:], strict=False)], ()
 
   def apply(params: Any, stats: Any, x: jax.Array, **unused: Any) -> Output:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from rfjax.core import Batch, Player, Transform, _check, cross_entropy, descend, player, read, write
+from rfjax.core._network import as_float
 
 REWEIGHT = (None, "official", "paper", "d_r")
 CONDITION = (None, "y", "y=1")
@@ -44,8 +45,7 @@ class _View(NamedTuple):
 
 
 def _rows(batch: Batch) -> jax.Array:
-  x = batch.x.reshape(batch.num_rows, -1)
-  return (x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)).T
+  return as_float(batch.x.reshape(batch.num_rows, -1)).T
 
 
 def _shares(mask: jax.Array) -> jax.Array:

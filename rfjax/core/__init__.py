@@ -1,5 +1,6 @@
 """The core: batch, transform, step, run and sweep, and what methods are made of."""
 
+from rfjax.core._batch import NO_ADDRESS as NO_ADDRESS
 from rfjax.core._batch import Batch as Batch
 from rfjax.core._batch import Truth as Truth
 from rfjax.core._entropy import cross_entropy as cross_entropy

@@ -16,6 +16,9 @@ def _static(default: int) -> Any:
   return dataclasses.field(default=default, metadata={"static": True})
 
 
+COLUMNS = ("target", "keep", "weight")  # what a data set may bring, and the network fills else
+NO_ADDRESS = 2**31 - 1  # an index out of any memory: read as zeros, written nowhere
+
 # None, under the type that a field has once it is known: methods read it then only.
 _UNKNOWN: Any = None
 
@@ -47,7 +50,7 @@ class Batch:
 
   Attributes:
     index: int32 [B], position in the training set, the address of per-example memory. Padding rows
-      have index N, the number of training rows.
+      have the index 2**31 - 1, which no memory has.
     valid: bool [B], a real row and not padding.
     x: features [B, ...].
     y: int32 [B], the given label, which may be wrong.
@@ -102,6 +105,8 @@ class Batch:
   ) -> "Batch":
     """Makes a data set of arrays, checked once, here, on the host.
 
+    Inside of compiled code the arrays have no values to check, and the counts must be given.
+
     Args:
       x: features [N, ...], finite.
       y: labels [N], integers in [0, num_classes).
@@ -124,13 +129,17 @@ class Batch:
       >>> data.num_rows, data.num_classes, data.num_groups
       (3, 2, 2)
     """
-    x, y, group, num_classes, num_groups = _check.data(x, y, group, num_classes, num_groups)
-    rows = y.shape[0]
+    check = _check.shapes if _check.traced(x, y, group) else _check.data
+    checked = check(x, y, group, num_classes, num_groups)
+    features, labels, group, num_classes, num_groups = checked
+    rows = labels.shape[0]
+    _check.truth(truth, rows, num_classes, num_groups)
+    _check.trusted(trusted, features.shape[1:], num_classes)
     return cls(
       index=jnp.arange(rows, dtype=jnp.int32),
       valid=jnp.ones(rows, bool),
-      x=jnp.asarray(x),
-      y=jnp.asarray(y),
+      x=jnp.asarray(features),
+      y=jnp.asarray(labels),
       group=_UNKNOWN if group is None else jnp.asarray(group),
       trusted=trusted or _UNKNOWN,
       truth=truth or _UNKNOWN,
@@ -165,11 +174,13 @@ class Batch:
   @property
   def loss(self) -> Array:
     """sum_k target * cost, [B]."""
-    return jnp.sum(self.target * self.require("cost").cost, axis=-1)
+    self.require("target", "cost", by="the loss")
+    return jnp.sum(self.target * self.cost, axis=-1)
 
   @property
   def risk(self) -> Array:
     """sum(keep * weight * loss) / max(sum(keep), 1), []."""
+    self.require("keep", "weight", by="the risk")
     return jnp.sum(self.keep * self.weight * self.loss) / jnp.maximum(jnp.sum(self.keep), 1.0)
 
   @property
@@ -178,7 +189,9 @@ class Batch:
     return self.risk + self.penalty
 
   def mean(self, values: Array) -> Array:
-    """Mean over the valid rows of values [B, ...]; zero when there is none."""
+    """Mean over the valid rows of values [B, ...], in float32 at least; 0 when there is none."""
+    values = jnp.asarray(values)
+    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
     valid = self.valid.astype(values.dtype)
     return jnp.tensordot(valid, values, 1) / jnp.maximum(jnp.sum(valid), 1.0)
 
@@ -186,45 +199,61 @@ class Batch:
     """Changes fields; what starts as a function of a changed field starts anew.
 
     New `logits` give new `log_probs`, and new `log_probs` give a new `cost`, unless they are given
-    too: so a correction of the softmax output acts on whatever loss comes after it.
+    too: so a correction of the softmax output acts on whatever loss comes after it. A new `y` gives
+    a new `target` where there is one.
     """
+    if "y" in changes and self.target is not None:
+      changes.setdefault("target", self._one_hot(changes["y"], self.target.dtype))
     if changes.get("logits") is not None:
       changes.setdefault("log_probs", jax.nn.log_softmax(changes["logits"]))
     if changes.get("log_probs") is not None:
       changes.setdefault("cost", -changes["log_probs"])
     return dataclasses.replace(self, **changes)
 
+  def _one_hot(self, y: Array, dtype: Any) -> Array:
+    return jax.nn.one_hot(y, self.num_classes, dtype=dtype)
+
+  def with_columns(self, *names: str, dtype: Any = jnp.float32) -> Self:
+    """Fills the defaults of the named ones of target, keep and weight, where not known."""
+    defaults = {
+      "target": lambda: self._one_hot(self.y, dtype),
+      "keep": lambda: self.valid.astype(dtype),
+      "weight": lambda: jnp.ones(self.num_rows, dtype),
+    }
+    return self.replace(**{n: defaults[n]() for n in names if getattr(self, n) is None})
+
+  def without_columns(self, pristine: Self, filled: Self) -> Self:
+    """Takes back what `with_columns` made of `pristine`, where nobody has changed it since."""
+    back = {
+      name: getattr(pristine, name)
+      for name in COLUMNS
+      if getattr(self, name) is getattr(filled, name)
+    }
+    return dataclasses.replace(self, **back)
+
   def fill(self, logits: Array, features: Array | None = None) -> Self:
     """Fills what the network says, and the defaults of all that follows from it."""
-    return self.replace(
-      logits=logits,
-      features=features,
-      target=jax.nn.one_hot(self.y, self.num_classes, dtype=logits.dtype)
-      if self.target is None
-      else self.target,
-      keep=self.valid.astype(logits.dtype) if self.keep is None else self.keep,
-      weight=jnp.ones(self.num_rows, logits.dtype) if self.weight is None else self.weight,
-      penalty=jnp.zeros((), logits.dtype),
-    )
+    columns = self.with_columns(*COLUMNS, dtype=logits.dtype)
+    return columns.replace(logits=logits, features=features, penalty=jnp.zeros((), logits.dtype))
 
-  def drain(self, pristine: Self) -> Self:
-    """The view of an epoch: without the network's opinion and without untouched defaults."""
-    kept = {
-      name: None if getattr(self, name) is getattr(pristine, name) else getattr(self, name)
-      for name in ("target", "keep", "weight")
-    }
+  def drain(self, pristine: Self, filled: Self) -> Self:
+    """The view of an epoch: without the network's opinion, and without untouched defaults."""
     empty = dict.fromkeys(("logits", "features", "log_probs", "cost", "penalty"))
-    return dataclasses.replace(self, **kept, **empty)
+    return dataclasses.replace(self.without_columns(pristine, filled), **empty)
 
   def take(self, rows: Array) -> Self:
-    """Gathers rows into a batch; row number N, the number of rows here, is an empty slot."""
+    """Gathers rows in [0, N] into a batch; row number N, the number of rows here, is empty."""
+    if jnp.issubdtype(rows.dtype, jnp.bool_):
+      raise ValueError("rows must be row numbers, got a mask: pass jnp.flatnonzero(mask)")
     gather = lambda v, fill=0: jnp.take(v, rows, axis=0, mode="fill", fill_value=fill)
-    per_row = ("x", "y", "group", "logits", "features", "log_probs", "cost", "target", "truth")
-    taken = {name: jax.tree.map(gather, getattr(self, name)) for name in per_row}
-    taken |= {name: jax.tree.map(gather, getattr(self, name)) for name in ("keep", "weight")}
+    names = ("x", "y", "logits", "features", "log_probs", "cost", "target", "keep", "weight")
+    taken = {name: jax.tree.map(gather, getattr(self, name)) for name in (*names, "truth")}
+    if self.group is not None:
+      hard = self.group.ndim == 1
+      taken["group"] = gather(self.group, self.num_groups if hard else 0)
     return dataclasses.replace(
       self,
-      index=gather(self.index, self.num_rows),
+      index=gather(self.index, NO_ADDRESS),
       valid=gather(self.valid, False),
       order=None,
       **taken,

@@ -5,6 +5,7 @@ import operator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
@@ -44,7 +45,9 @@ def labels(name: str, values: Any, count: int | None, smallest: int) -> tuple[np
 
 def _soft_group(group: np.ndarray, num_groups: int | None) -> tuple[np.ndarray, int]:
   if num_groups is not None and group.shape[1] != num_groups:
-    raise ValueError(f"group has {group.shape[1]} columns but num_groups is {num_groups}")
+    raise ValueError(
+      f"group has {group.shape[1]} columns but num_groups is {num_groups}: pass one a group"
+    )
   bad = ~np.isfinite(group).all(1) | (group < 0).any(1) | (group.sum(1) > 1 + 1e-5)
   if bad.any():
     raise ValueError(
@@ -57,6 +60,11 @@ def _soft_group(group: np.ndarray, num_groups: int | None) -> tuple[np.ndarray, 
 def groups(group: Any, num_groups: int | None) -> tuple[np.ndarray, int]:
   """Checks a sensitive attribute, hard [N] or soft [N, G]; every hard group must occur."""
   group = np.asarray(group)
+  if group.ndim == 2 and group.shape[1] == 1:
+    raise ValueError(
+      f"group must have one axis, or a column a group of at least 2, got shape {group.shape}:"
+      " pass group.ravel()"
+    )
   if group.ndim == 2:
     return _soft_group(group, num_groups)
   group, num_groups = labels("group", group, num_groups, smallest=1)
@@ -73,14 +81,24 @@ def data(
   x: Any, y: Any, group: Any, num_classes: int | None, num_groups: int | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, int, int]:
   """Checks the arrays of a data set together; see `Batch.from_arrays`."""
-  x = np.asarray(x)
+  try:
+    x = np.asarray(x)
+  except ValueError:
+    raise ValueError("x must have rows of equal length: pad or encode them") from None
+  if num_classes is not None:
+    num_classes = count("num_classes", num_classes, 2)
+  if num_groups is not None and group is not None:
+    num_groups = count("num_groups", num_groups)
+  if x.dtype.kind in "iu" and x.size and (x.max() >= 2**31 or x.min() < -(2**31)):
+    raise ValueError(f"x must fit into int32, got {x.max()}: pass it as float")
   if x.dtype.kind not in "biuf":
     raise ValueError(f"x must hold numbers, got dtype {x.dtype}: encode its columns first")
   if x.dtype == np.float64 or x.dtype.kind == "b":
     x = x.astype(jax.dtypes.canonicalize_dtype(np.float64))
   y, num_classes = labels("y", y, num_classes, smallest=2)
   if x.ndim < 1 or x.shape[0] != y.shape[0]:
-    raise ValueError(f"x has {x.shape[:1]} rows but y has {y.shape[0]}: pass one label a row")
+    rows = f"{x.shape[0]} rows" if x.ndim else "shape ()"
+    raise ValueError(f"x has {rows} but y has {y.shape[0]} rows: pass one label a row")
   if x.dtype.kind == "f":
     bad = ~np.isfinite(x).reshape(len(x), -1).all(1)
     if bad.any():
@@ -95,6 +113,46 @@ def data(
   if group.shape[0] != y.shape[0]:
     raise ValueError(f"group has {group.shape[0]} rows but y has {y.shape[0]}: pass one a row")
   return x, y, group, num_classes, num_groups
+
+
+def shapes(
+  x: Any, y: Any, group: Any, num_classes: int | None, num_groups: int | None
+) -> tuple[Any, Any, Any, int, int]:
+  """The checks of `data` that arrays without values allow, inside of compiled code."""
+  if num_classes is None or (group is not None and num_groups is None):
+    raise ValueError("num_classes and num_groups must be given inside of compiled code")
+  x, y = jnp.asarray(x), jnp.asarray(y)
+  for name, values in (("x", x), ("group", y if group is None else jnp.asarray(group))):
+    if values.shape[:1] != y.shape:
+      raise ValueError(f"{name} has shape {values.shape} but y has {y.shape}: pass one a row")
+  return x, y.astype(jnp.int32), group, num_classes, num_groups or 0
+
+
+def truth(truth: Any, rows: int, num_classes: int, num_groups: int) -> None:
+  """Checks what only measurements read."""
+  if truth is None:
+    return
+  for name, values, size in (("y", truth.y, num_classes), ("group", truth.group, num_groups)):
+    if values is None or traced(values):
+      continue
+    values, _ = labels(f"truth.{name}", values, size or None, smallest=1)
+    if values.shape[0] != rows:
+      raise ValueError(f"truth.{name} has {values.shape[0]} rows but y has {rows}: pass one a row")
+
+
+def trusted(batch: Any, shape: tuple[int, ...], num_classes: int) -> None:
+  """Checks that clean examples are of the same kind as the data."""
+  if batch is None:
+    return
+  if batch.x.shape[1:] != shape:
+    raise ValueError(
+      f"trusted has rows of shape {batch.x.shape[1:]} but x of {shape}: make them one"
+    )
+  if batch.num_classes != num_classes:
+    raise ValueError(
+      f"trusted has {batch.num_classes} classes but the data {num_classes}: pass num_classes="
+      " to both"
+    )
 
 
 def traced(*values: Any) -> bool:
@@ -114,6 +172,8 @@ def number(
   """Refuses a number outside an interval; a traced value passes, since nobody knows it yet."""
   if traced(value):
     return
+  if isinstance(value, (str, bytes)):
+    raise ValueError(f"{name} must be a number, got {value!r}")
   try:
     values = np.asarray(value, np.float64)
   except (TypeError, ValueError):

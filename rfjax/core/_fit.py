@@ -102,7 +102,8 @@ def fit(
   rows = data.num_rows
   if batch_size is not None and _check.count("batch_size", batch_size) > rows:
     raise ValueError(f"batch_size must be at most the {rows} rows of data, got {batch_size}")
-  step = train_step(network, method, tx, skip_empty="order" in method.writes)
+  step = train_step(network, method, tx)
+  wary = train_step(network, method, tx, skip_empty=True)  # a sampler may serve empty batches
   init_key, order_key, run_key = jax.random.split(key, 3)
 
   def run(params: Any, lane: Any) -> tuple[TrainState, Log]:
@@ -121,7 +122,10 @@ def fit(
         shuffled = data.replace(order=order)
       refresh_key = jax.random.fold_in(epoch_key, 0)
       view, state = step.refresh(state, shuffled, key=refresh_key, epoch=epoch, step=first)
-      state, metrics, steps = _epoch(step, view, state, epoch_key, epoch, first)
+      sampled = view.order is not shuffled.order
+      state, metrics, steps = _epoch(
+        wary if sampled else step, view, state, epoch_key, epoch, first
+      )
       observed = () if observe is None else observe(state, view)
       return (state, first + steps), Log(metrics["risk"], metrics["penalty"], observed)
 
@@ -130,6 +134,8 @@ def fit(
 
   if peers == 1:
     return run(params, 0)
+  if any(leaf.shape[:1] != (peers,) for leaf in jax.tree.leaves(params)):
+    raise ValueError(f"params must have a leading axis of {peers} peers: stack one for each")
   axes = (None if params is None else 0, 0)
   return jax.vmap(run, axes, axis_name=_peers.AXIS)(params, jnp.arange(peers))
 

@@ -51,6 +51,8 @@ def group_mean(
     >>> mean.tolist(), size.tolist()
     ([2.5, 0.0, 2.0], [2.0, 0.0, 1.0])
   """
+  values = jnp.asarray(values)
+  values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
   size = group_sum(jnp.ones(group.shape[0], values.dtype), group, num_groups)
   total = group_sum(values, group, num_groups)
   safe = jnp.where(size > 0, size, 1).reshape(size.shape + (1,) * (total.ndim - 1))

@@ -1,10 +1,12 @@
 """Networks as pairs of pure functions, made of flax modules or of plain functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from rfjax.core import _check
 
 Output = tuple[jax.Array, jax.Array | None, Any]
 
@@ -25,6 +27,20 @@ class Network(NamedTuple):
 
 def _split_output(output: Any) -> tuple[jax.Array, jax.Array | None]:
   return output if isinstance(output, tuple) else (output, None)
+
+
+def as_float(x: jax.Array) -> jax.Array:
+  """Features as floats: bytes are pixels and divided by 255, other integers stay as they are."""
+  if jnp.issubdtype(x.dtype, jnp.floating):
+    return x
+  return x.astype(jnp.float32) / (255.0 if x.dtype == jnp.uint8 else 1.0)
+
+
+def widths(name: str, values: Any) -> list[int]:
+  """Checks a list of layer widths."""
+  if not isinstance(values, Iterable):
+    raise ValueError(f"{name} must be a list of widths, got {values!r}: pass [{values!r}]")
+  return [_check.count(name, width) for width in values]
 
 
 def from_function(
@@ -61,8 +77,8 @@ def from_linen(module: Any, *, train_argument: str | None = None) -> Network:
     train_argument: the name of the keyword of its `__call__` that is True in training, if any.
 
   Returns:
-    The network; every collection but "params" is in its statistics, and the random streams
-    "dropout" and "params" are served.
+    The network; every collection but "params" is in its statistics, and the random stream
+    "dropout" is served.
 
   Examples:
     >>> from flax import linen
@@ -78,7 +94,7 @@ def from_linen(module: Any, *, train_argument: str | None = None) -> Network:
     return variables.pop("params", {}), variables
 
   def apply(params: Any, stats: Any, x: jax.Array, *, key: jax.Array, train: bool) -> Output:
-    variables = {"params": params} | stats
+    variables = {"params": params} | dict(stats)
     mutable = list(stats) if train else False
     out = module.apply(variables, x, **mode(train), rngs={"dropout": key}, mutable=mutable)
     out, stats = (out[0], out[1]) if train else (out, stats)
@@ -113,6 +129,7 @@ def from_nnx(build: Callable[[Any], Any]) -> Network:
     return params, stats
 
   def apply(params: Any, stats: Any, x: jax.Array, *, key: jax.Array, train: bool) -> Output:
+    stats = stats or nnx.State({})
     module = nnx.merge(graph, params, _rekey(streams, key), stats, copy=True)
     module.train() if train else module.eval()
     output = module(x)

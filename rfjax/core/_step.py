@@ -9,7 +9,7 @@ import optax
 
 from rfjax.core._batch import Batch
 from rfjax.core._network import Network
-from rfjax.core._transform import Spec, Transform, no_state
+from rfjax.core._transform import Spec, Transform
 
 
 class TrainState(NamedTuple):
@@ -86,6 +86,11 @@ def train_step(
   def init(params: Any, data: Batch, *, key: jax.Array, stats: Any = ()) -> TrainState:
     filled, _ = jax.eval_shape(filler(stats, key, False), params, data)
     spec = Spec(filled.logits, filled.features)
+    if spec.logits.shape != (data.num_rows, data.num_classes):
+      raise ValueError(
+        f"network gives logits of shape {spec.logits.shape} for {data.num_rows} rows of data with"
+        f" num_classes {data.num_classes}: give one logit a class"
+      )
     return TrainState(params, stats, method.init(data, key=key, spec=spec), tx.init(params))
 
   def refresh(
@@ -97,7 +102,7 @@ def train_step(
     view, method_state = method.refresh(
       filled, state.method, state.params, key=key, step=step, epoch=epoch, forward=forward
     )
-    return view.drain(filled), state._replace(method=method_state)
+    return view.drain(data, filled), state._replace(method=method_state)
 
   def update(
     state: TrainState, batch: Batch, *, key: jax.Array, step: Any, epoch: Any
@@ -117,9 +122,9 @@ def train_step(
     (risk, penalty), pull, (stats, method_state) = jax.vjp(objective, state.params, has_aux=True)
 
     def grad_of(risk: Any = 1.0, penalty: Any = 0.0) -> Any:
-      return pull((jnp.asarray(risk, dtype), jnp.asarray(penalty, dtype)))[0]
+      return pull((jnp.asarray(risk, types[0]), jnp.asarray(penalty, types[1])))[0]
 
-    dtype = risk.dtype
+    types = risk.dtype, penalty.dtype
     updates, opt = extended.update(
       grad_of(1.0, 1.0),
       state.opt,
@@ -138,6 +143,19 @@ def train_step(
     return new, {"risk": risk, "penalty": penalty}
 
   return Step(init, refresh, update)
+
+
+def _penalty_state(t: Transform, data: Batch | None, key: jax.Array | None) -> Any:
+  needs = "add_penalty needs data= and key= for a penalty that keeps a state"
+  try:
+    state = t.init(data, key=jax.random.key(0) if key is None else key, spec=None)
+  except AttributeError:  # the init of a penalty that looks at the data
+    if data is not None:
+      raise
+    raise ValueError(needs) from None
+  if jax.tree.leaves(state) and key is None:
+    raise ValueError(needs)
+  return state
 
 
 def add_penalty(
@@ -169,12 +187,11 @@ def add_penalty(
     ...     writes=("penalty",))
     >>> tx = optax.chain(rfjax.add_penalty(square), optax.adam(1e-3))
   """
-  if t.init is not no_state and (data is None or key is None):
-    raise ValueError("add_penalty needs data= and key= for a penalty that keeps a state")
+  initial = _penalty_state(t, data, key)
 
   def init(params: Any) -> Any:
     del params
-    return () if data is None else t.init(data, key=key, spec=None)
+    return initial
 
   def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
     batch, forward = extra.pop("batch", None), extra.pop("forward", None)

@@ -40,6 +40,8 @@ def _axis(name: str, values: Any) -> np.ndarray:
     raise ValueError(f"axis {name!r} must hold numbers, got dtype {values.dtype}")
   if name == "seed":
     return _check.seeds(values)
+  if values.dtype.kind in "iu" and (_device_type(values) != values).any():
+    raise ValueError(f"axis {name!r} must fit into 32 bits, got {values}: pass floats")
   if values.dtype.kind == "f" and not np.isfinite(values).all():
     raise ValueError(f"axis {name!r} must be finite, got {values}")
   return values
@@ -86,6 +88,8 @@ def _engine(train: Callable, names: tuple[str, ...], points: dict, plan: _Plan, 
   The loop's length is an argument. So one program serves the first, the last and the only block,
   and a run's bits cannot depend on how many there are.
   """
+  if isinstance(train, jax.stages.Wrapped):  # arrays inside of a jitted function stay constants
+    train = inspect.unwrap(train)
   one = {name: jax.ShapeDtypeStruct((), points[name].dtype) for name in names}
   closed, shape = jax.make_jaxpr(lambda p: train(**p), return_shape=True)(one)
   structure = jax.tree.structure(shape)
@@ -221,8 +225,8 @@ def sweep(
       over, such as data sets, are passed to the compiled program as arguments.
     axes: for each argument the list of its values. The axis "seed" must lie in [0, 2**32).
     lanes: runs that one device computes side by side. They decide the bits: at equal lanes a run
-      has the same bits in any sweep, whatever its size, order, block and number of devices. 1 on
-      CPU by default, 64 on accelerators.
+      has the same bits in any sweep, whatever its size, order and block, and on any two or more
+      devices. 1 on CPU by default, 64 on accelerators.
     block: runs a call, and a tick of the progress bar, holds; a multiple of devices times lanes. It
       never changes a bit.
     mesh: a mesh with an axis "run"; all local devices when None.
@@ -247,11 +251,14 @@ def sweep(
     raise ValueError("axes must name at least one argument of train, got none")
   grid = {name: _axis(name, values) for name, values in axes.items()}
   _arguments(train, grid)
-  mesh = run_mesh() if mesh is None else mesh
+  mesh = run_mesh() if mesh is None else Mesh(mesh.devices, mesh.axis_names)
   product = np.array(list(itertools.product(*(range(len(v)) for v in grid.values()))))
   points = {name: _device_type(v[product[:, i]]) for i, (name, v) in enumerate(grid.items())}
   plan = _plan(len(product), lanes, block, mesh)
-  call, _ = _engine(train, tuple(sorted(grid)), points, plan, mesh)
+  call, shape = _engine(train, tuple(sorted(grid)), points, plan, mesh)
+  clash = sorted(set(shape) & set(grid)) if isinstance(shape, Mapping) else []
+  if clash:
+    raise ValueError(f"train returns {clash[0]!r}, which is an axis too: rename the result")
   result = _run(call, points, plan, progress)
   attributes = {"lanes": plan.lanes, "block": plan.block, "devices": plan.devices}
   return _dataset(result, grid, attributes)

@@ -1,5 +1,6 @@
 """The one shape of every method, and the combinators that make methods of methods."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ Schedule = Callable[[Any], Any]
 READING_ORDER = ("log_probs", "loss", "cost", "target", "keep", "weight", "penalty")
 _BEFORE_SELECTION = ("log_probs", "loss", "cost")
 _AFTER_LOSS = ("keep", "weight")
+_WRITABLE = (*READING_ORDER, "order", "x", "y", "group", "valid", "trusted")
 
 
 class Spec(NamedTuple):
@@ -98,8 +100,13 @@ def pointwise(function: Callable[..., Batch], *, writes: tuple[str, ...] = ()) -
   twice = [name for name in writes if name not in _BEFORE_SELECTION]
   if twice:
     raise ValueError(f"pointwise would change {twice[0]} in refresh and again: use stateless")
-  apply = _apply(function)
-  return Transform(update=apply, refresh=apply, writes=writes)
+
+  def refresh(flow: Batch, state: State, params: Any = None, **extra: Any) -> tuple[Batch, State]:
+    del params
+    new = function(flow, **extra)
+    return flow.replace(log_probs=new.log_probs, cost=new.cost), state
+
+  return Transform(update=_apply(function), refresh=refresh, writes=writes)
 
 
 def stateless(function: Callable[..., Batch], *, writes: tuple[str, ...] = ()) -> Transform:
@@ -122,12 +129,19 @@ def stateless(function: Callable[..., Batch], *, writes: tuple[str, ...] = ()) -
 def _check_order(transforms: tuple[Transform, ...]) -> None:
   written: set[str] = set()
   for position, t in enumerate(transforms):
+    for name in t.writes:
+      _check.choice(f"writes of transform {position}", name, _WRITABLE)
     late = [name for name in t.writes if name in _BEFORE_SELECTION]
     if late and written.intersection(_AFTER_LOSS):
       what = "loss" if "loss" in late else late[0]
       raise ValueError(
         f"transform {position} of the chain sets the {what} after a selection or reweighting has"
         " read it: put it in front of them"
+      )
+    if "loss" in t.writes and "cost" in written:
+      raise ValueError(
+        f"transform {position} of the chain is a loss, and would overwrite the cost that was"
+        " corrected before it: put it in front of the correction"
       )
     if "loss" in t.writes and "loss" in written:
       raise ValueError(
@@ -249,7 +263,9 @@ def when(
 def _align(yes: Callable, no: Callable, rows: int) -> tuple[Callable, Callable]:
   """Pads the orders of two refreshes to one shape with empty slots, as cond demands."""
   orders = [jax.eval_shape(f)[0].order for f in (yes, no)]
-  if any(order is None for order in orders) or orders[0].shape == orders[1].shape:
+  if (orders[0] is None) != (orders[1] is None):
+    raise ValueError("a sampler inside when needs batches: pass batch_size= to fit")
+  if orders[0] is None or orders[0].shape == orders[1].shape:
     return yes, no
   shape = tuple(map(max, orders[0].shape, orders[1].shape))
 
@@ -261,6 +277,14 @@ def _align(yes: Callable, no: Callable, rows: int) -> tuple[Callable, Callable]:
     return apply
 
   return padded(yes), padded(no)
+
+
+_MIXABLE = ("cost", "target", "keep", "weight", "penalty")
+
+
+def _changed(flow: Batch, new: Batch) -> list[str]:
+  names = [field.name for field in dataclasses.fields(flow)]
+  return [name for name in names if getattr(new, name) is not getattr(flow, name)]
 
 
 def scaled(schedule: Schedule | Any, t: Transform) -> Transform:
@@ -278,7 +302,7 @@ def scaled(schedule: Schedule | Any, t: Transform) -> Transform:
     The transform, with the state of `t`.
 
   Raises:
-    ValueError: if `t` writes log_probs.
+    ValueError: if `t` writes anything else.
 
   Examples:
     >>> import optax, rfjax
@@ -297,15 +321,19 @@ def scaled(schedule: Schedule | Any, t: Transform) -> Transform:
       strength = schedule(step) if callable(schedule) else schedule
       new, state = apply(flow, state, params, step=step, **extra)
       fields = {}
-      for name in ("cost", "target", "keep", "weight", "penalty"):
-        old, changed = getattr(flow, name), getattr(new, name)
-        if changed is not old:
-          fields[name] = old + strength * (changed - old)
-      return new.replace(**fields), state
+      for name in _changed(flow, new):
+        if name not in _MIXABLE:
+          raise ValueError(f"scaled cannot mix {name}: give the transform itself a strength")
+        old = getattr(flow, name)
+        fields[name] = old + strength * (getattr(new, name) - old)
+      return flow.replace(**fields), state
 
     return mixed
 
   return Transform(t.init, mix(t.update), mix(t.refresh), t.writes)
+
+
+_DATA = 0x64617461  # sets the draws of `transform` apart from those of `fit` with the same key
 
 
 def transform(
@@ -329,10 +357,9 @@ def transform(
     >>> rfjax.transform(flip, data, key=jax.random.key(0)).y.tolist()
     [1, 0]
   """
-  state = t.init(
-    data if fitted_on is None else fitted_on, key=jax.random.fold_in(key, 0), spec=None
-  )
-  new, _ = t.update(
-    data, state, None, key=jax.random.fold_in(key, 1), step=0, epoch=0, forward=None
-  )
-  return new
+  key = jax.random.fold_in(key, _DATA)
+  init_key, update_key = jax.random.split(key)
+  state = t.init(data if fitted_on is None else fitted_on, key=init_key, spec=None)
+  filled = data.with_columns("keep", "weight")
+  new, _ = t.update(filled, state, None, key=update_key, step=0, epoch=0, forward=None)
+  return new.without_columns(data, filled)

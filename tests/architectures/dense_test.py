@@ -62,13 +62,24 @@ def test_mlp_without_hidden_layers_is_linear():
 
 
 @pytest.mark.parametrize("make", [architectures.logistic, lambda: architectures.mlp([4])])
-def test_images_and_integers_are_flattened_to_floats(make):
+def test_images_are_flattened_and_bytes_divided_by_255(make):
   images = np.arange(2 * 2 * 3, dtype=np.uint8).reshape(2, 2, 3) + 240
   network = make()
   params, stats = network.init(KEY, images)
   both = [
     network.apply(params, stats, x, key=None, train=True)[0]
-    for x in (images, images.reshape(2, 6).astype(np.float32))
+    for x in (images, images.reshape(2, 6).astype(np.float32) / 255)
+  ]
+  np.testing.assert_allclose(*both, rtol=1e-6)
+
+
+def test_integers_stay_as_they_are():
+  counts = np.array([[300, -2], [7, 0]], np.int32)
+  network = architectures.mlp([4])
+  params, stats = network.init(KEY, counts)
+  both = [
+    network.apply(params, stats, x, key=None, train=True)[0]
+    for x in (counts, counts.astype(np.float32))
   ]
   np.testing.assert_array_equal(*both)
 

@@ -128,9 +128,7 @@ def _initial(params, players):
 def test_follows_the_official_loop(kind, k, every, detach, scale, weight, warmup):
   rng, epochs, lambdas = np.random.default_rng(k), 43, (0.3, 0.4)
   x, t, z, xv, tv, params, players = _problem(rng)
-  oracle = Oracle(
-    (x, t, z), (xv, tv), params, players, {"critic": 0.3, "model": 0.05}
-  )
+  oracle = Oracle((x, t, z), (xv, tv), params, players, {"critic": 0.3, "model": 0.05})
   oracle.run(epochs, warmup, k, every, kind, lambdas, detach, scale, weight)
   with jax.enable_x64(True):
     clean = rfjax.Batch.from_arrays(xv, tv)
