@@ -3,7 +3,6 @@
 import functools
 import inspect
 import itertools
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from jax.core import eval_jaxpr
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rfjax.core import _check
+from rfjax.core._progress import progress
 
 AXIS = "run"
 
@@ -155,43 +155,14 @@ def _gather(out: Any, plan: _Plan, turns: int, real: int) -> Any:
   return jax.tree.map(pick, out)
 
 
-def _run(call: Callable, points: dict, plan: _Plan, progress: bool) -> Any:
+def _run(call: Callable, points: dict, plan: _Plan, show: bool) -> Any:
   results = []
-  with _bar(plan.runs, progress) as advance:
+  with progress(plan.runs, show) as advance:
     for turns, block, real in _blocks(points, plan):
       out = jax.block_until_ready(call(turns, block))
       results.append(_gather(out, plan, int(turns[0]), real))
       advance(real)
   return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
-
-
-class _bar:
-  """A progress bar with an estimate of the time left, on stderr; silent when not wanted."""
-
-  def __init__(self, runs: int, show: bool) -> None:
-    self._runs, self._show = runs, show
-
-  def __enter__(self) -> Callable[[int], None]:
-    if not self._show:
-      return lambda done: None
-    from rich import console, progress
-
-    self._progress = progress.Progress(
-      progress.TextColumn("runs"),
-      progress.BarColumn(),
-      progress.MofNCompleteColumn(),
-      progress.TimeElapsedColumn(),
-      progress.TextColumn("left"),
-      progress.TimeRemainingColumn(),
-      console=console.Console(file=sys.stderr),
-    )
-    self._progress.start()
-    task = self._progress.add_task("runs", total=self._runs)
-    return lambda done: self._progress.advance(task, done)
-
-  def __exit__(self, *error: Any) -> None:
-    if self._show:
-      self._progress.stop()
 
 
 def _dataset(result: Any, axes: dict[str, np.ndarray], attributes: dict) -> Any:

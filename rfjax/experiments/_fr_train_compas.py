@@ -20,6 +20,9 @@ RATE = 0.1
 FAIR = 0.8  # the four-fifths rule, which the validation set is asked for
 GROUPS = {"sex": ("women", "men"), "race": ("African-Americans", "Caucasians")}
 PLAIN, ROBUST, FAIREST, BOTH = "plain", "robustness only", "fairness only", "FR-Train"
+CONSTANT, CLEAN = "constant answer", "plain, clean labels"
+METHODS = (CONSTANT, CLEAN, PLAIN, ROBUST, FAIREST, BOTH)
+MEASURES = ("accuracy", "disparate impact")
 
 
 def _split(table: data.Table, seed: Any) -> tuple[data.Split, jax.Array]:
@@ -32,7 +35,7 @@ def _poisoned(split: data.Split, group: int) -> rfjax.Batch:
   return rfjax.transform(flip, split.train, key=jax.random.key(0))
 
 
-def _attacked(table: data.Table, seeds: int) -> tuple[int, dict[str, float]]:
+def _attacked(table: data.Table, seeds: int) -> tuple[int, list[float]]:
   """The group whose flips cost a logistic regression most accuracy on clean validation rows."""
 
   def accuracy(seed: Any, group: int) -> jax.Array:
@@ -47,7 +50,7 @@ def _attacked(table: data.Table, seeds: int) -> tuple[int, dict[str, float]]:
     for g in range(2)
   ]
   means = [float(found.value.mean()) for found in costs]
-  return int(np.argmin(means)), dict(zip(("group 0", "group 1"), means, strict=True))
+  return int(np.argmin(means)), means
 
 
 def run(settings: Settings, *, progress: bool = True) -> common.Result:
@@ -71,14 +74,21 @@ def run(settings: Settings, *, progress: bool = True) -> common.Result:
       "test": common.measure(state, split.test),
     }
 
-  halves = {
-    "with D_R": lambda seed, lambda_f: train(seed, lambda_f, lambda_r, "official"),
-    "without D_R": lambda seed, lambda_f: train(seed, lambda_f, 0.0, None),
+  def reference(seed: Any) -> dict[str, Any]:
+    split, key = _split(table, seed)
+    clean = split.train.replace(trusted=split.validation)
+    state = common.train(schedule, clean, key, 0.0, 0.0, reweight=None)
+    return {"test": common.measure(state, split.test), "constant": jnp.mean(split.test.y == 1)}
+
+  seed, grid = {"seed": range(seeds)}, {"seed": range(seeds), "lambda_f": lambda_f}
+  sweeps = {
+    "reference": (reference, seed),
+    "with D_R": (lambda seed, lambda_f: train(seed, lambda_f, lambda_r, "official"), grid),
+    "without D_R": (lambda seed, lambda_f: train(seed, lambda_f, 0.0, None), grid),
   }
   results = {}
-  for name, function in halves.items():
+  for name, (function, axes) in sweeps.items():
     began = time.perf_counter()
-    axes = {"seed": range(seeds), "lambda_f": lambda_f}
     results[name] = rfjax.sweep(
       function, axes, lanes=settings.lanes, block=settings.block, progress=progress
     )
@@ -87,11 +97,16 @@ def run(settings: Settings, *, progress: bool = True) -> common.Result:
   return common.Result(settings, results, facts, seconds)
 
 
+def _halves(result: common.Result) -> dict[str, float]:
+  """The lambda_r of the two sweeps on flipped labels."""
+  return {"without D_R": 0.0, "with D_R": result.facts["lambda_r"]}
+
+
 def rows(result: common.Result) -> list[dict[str, Any]]:
   """A row for each run; accuracy and disparate impact are those on the test set."""
   found = []
-  for name, table in result.data.items():
-    lambda_r = result.facts["lambda_r"] if name == "with D_R" else 0.0
+  for name, lambda_r in _halves(result).items():
+    table = result.data[name]
     for values in table.to_dataframe().reset_index().to_dict("records"):
       found.append(
         {
@@ -130,7 +145,15 @@ def select(accuracy: np.ndarray, impact: np.ndarray) -> np.ndarray:
 
 def _chosen(result: common.Result) -> dict[str, dict[str, np.ndarray]]:
   """Accuracy, disparate impact and lambda_f on the test set, by method, [seeds]."""
-  found = {}
+  reference = result.data["reference"]
+  constant = reference["constant"].values
+  found = {
+    CONSTANT: {"accuracy": constant, "disparate impact": np.ones_like(constant)},
+    CLEAN: {
+      "accuracy": reference["test.accuracy"].values,
+      "disparate impact": reference["test.disparate_impact"].values,
+    },
+  }
   for name, alone, grid in (("without D_R", PLAIN, FAIREST), ("with D_R", ROBUST, BOTH)):
     table = result.data[name]
     values = {k: table[k].values for k in map(str, table.data_vars)}
@@ -143,70 +166,75 @@ def _chosen(result: common.Result) -> dict[str, dict[str, np.ndarray]]:
       found[method] = {
         "accuracy": values["test.accuracy"][at],
         "disparate impact": values["test.disparate_impact"][at],
-        "λ_f": table.lambda_f.values[pick],
+        "λ_f": np.array(table.lambda_f.values[pick], float),
       }
   return found
 
 
+def _cells(found: dict[str, Any], method: str) -> list[Any]:
+  """A row of the comparison: the mean picked lambda_f, and each measure with its difference."""
+  values = found[method]
+  cells: list[Any] = [method, float(values["λ_f"].mean()) if "λ_f" in values else None]
+  for measure in MEASURES:
+    same = method == PLAIN
+    gap = None if same else report.paired_difference(values[measure], found[PLAIN][measure])
+    mean = report.mean_interval(values[measure])
+    cells += [mean if float(mean.half_width) else float(mean.mean), gap]
+  return cells
+
+
 def _compared(result: common.Result) -> report.Table:
   found = _chosen(result)
-  plain = found[PLAIN]
-  rows = []
-  for method in (PLAIN, ROBUST, FAIREST, BOTH):
-    if method not in found:
-      continue
-    values = found[method]
-    cells: list[Any] = [method, float(values["λ_f"].mean())]
-    for measure in ("accuracy", "disparate impact"):
-      cells.append(report.mean_interval(values[measure]))
-      cells.append(
-        None if method == PLAIN else report.paired_difference(values[measure], plain[measure])
-      )
-    rows.append(cells)
-  attacked = GROUPS[result.settings.attribute][result.facts["attacked"]]
-  seeds = len(plain["accuracy"])
+  groups, costs = GROUPS[result.settings.attribute], result.facts["costs"]
+  left = " and ".join(f"{costs[i]:.3f} after flips among {groups[i]}" for i in range(2))
   return report.Table(
-    ("method", "mean λ_f", "accuracy", "Δ to plain", "disparate impact", "Δ to plain "),
-    rows,
-    caption=f"COMPAS, {RATE:.0%} of the training labels flipped, among {attacked}",
+    ("method", "mean λ_f", "accuracy", "Δ to plain", "DI", "Δ DI to plain"),
+    [_cells(found, method) for method in METHODS if method in found],
+    caption=f"COMPAS, {RATE:.0%} of the training labels flipped, among"
+    f" {groups[result.facts['attacked']]}",
     notes=(
-      sentence(result),
-      f"Means with 95 % t-intervals over {seeds} splits and seeds, differences paired by seed.",
+      *sentences(result),
+      f"Means with 95 % t-intervals over {len(found[PLAIN]['accuracy'])} splits and seeds,"
+      " differences paired by seed. DI: disparate impact, the ratio of selection rates.",
       f"λ_r = {result.facts['lambda_r']:g} where there is robustness. λ_f is picked on the clean"
-      f" validation rows: the most accurate with a disparate impact of at least {FAIR}, else the"
-      " largest disparate impact.",
+      f" validation rows: the most accurate with a DI of at least {FAIR:g}, else the largest DI.",
       "The flips go to the group in which they cost a logistic regression more validation accuracy:"
-      f" {result.facts['costs']['group 0']:.3f} is left after flips among"
-      f" {GROUPS[result.settings.attribute][0]}, {result.facts['costs']['group 1']:.3f} among"
-      f" {GROUPS[result.settings.attribute][1]}.",
+      f" it has {left}.",
     ),
   )
 
 
-def _verdict(found: dict[str, Any], method: str) -> tuple[str, dict[str, int]]:
-  """What the paired intervals say of a method against plain training, in words and in signs."""
-  words = {1: "higher", 0: "not distinguishable", -1: "lower"}
-  parts, signs = [], {}
-  for measure in ("accuracy", "disparate impact"):
-    difference = report.paired_difference(found[method][measure], found[PLAIN][measure])
-    mean, half_width = float(difference.mean), float(difference.half_width)
-    signs[measure] = 0 if abs(mean) <= half_width else int(np.sign(mean))
-    parts.append(f"{measure} {words[signs[measure]]} ({mean:+.3f} ± {half_width:.3f})")
-  return f"{method}: {', '.join(parts)}", signs
+def _verdict(found: dict[str, Any], method: str, other: str, measure: str) -> str:
+  """What the paired interval says of one method against another."""
+  difference = report.paired_difference(found[method][measure], found[other][measure])
+  mean, half_width = float(difference.mean), float(difference.half_width)
+  word = "higher" if mean > 0 else "lower"
+  if abs(mean) <= half_width:
+    word = "not distinguishable"
+  return f"{word} ({mean:+.3f} ± {half_width:.3f})"
 
 
-def sentence(result: common.Result) -> str:
-  """What the paired intervals say of FR-Train and its ablations against plain training."""
+def sentences(result: common.Result) -> tuple[str, ...]:
+  """What the paired intervals say of FR-Train and its ablations, the main finding first."""
   found = _chosen(result)
   if len(found[PLAIN]["accuracy"]) < 2 or BOTH not in found:
-    return "One run says nothing about differences."
-  verdicts = {m: _verdict(found, m) for m in (BOTH, FAIREST, ROBUST)}
-  gains = [measure for measure, sign in verdicts[BOTH][1].items() if sign > 0]
-  losses = [measure for measure, sign in verdicts[BOTH][1].items() if sign < 0]
-  lead = f"FR-Train gains {' and '.join(gains) or 'neither measure'} over plain training"
-  if losses:
-    lead += f" and loses {' and '.join(losses)}"
-  return f"{lead}. Against plain training, {'; '.join(text for text, _ in verdicts.values())}."
+    return ("One run says nothing about differences.",)
+  against = lambda method, other, measure: _verdict(found, method, other, measure)
+  lead = (
+    f"FR-Train against plain training on flipped labels: disparate impact"
+    f" {against(BOTH, PLAIN, 'disparate impact')}, accuracy {against(BOTH, PLAIN, 'accuracy')}."
+  )
+  chance = (
+    f"Against the constant answer, whose disparate impact is 1, FR-Train's accuracy is"
+    f" {against(BOTH, CONSTANT, 'accuracy')}; against plain training on clean labels it is"
+    f" {against(BOTH, CLEAN, 'accuracy')}."
+  )
+  ablations = "; ".join(
+    f"{method}: disparate impact {against(method, PLAIN, 'disparate impact')}, accuracy"
+    f" {against(method, PLAIN, 'accuracy')}"
+    for method in (FAIREST, ROBUST)
+  )
+  return lead, chance, f"Ablations against plain training: {ablations}."
 
 
 def _path(table: Any, label: str) -> report.Series:
@@ -218,8 +246,8 @@ def _path(table: Any, label: str) -> report.Series:
 
 def _grid(result: common.Result) -> report.Table:
   rows = []
-  for name, table in result.data.items():
-    lambda_r = result.facts["lambda_r"] if name == "with D_R" else 0.0
+  for name, lambda_r in _halves(result).items():
+    table = result.data[name]
     for i, at in enumerate(table.lambda_f.values):
       cells = [
         report.mean_interval(table[f"test.{m}"].values[:, i])
@@ -262,4 +290,6 @@ def write(result: common.Result, directory: pathlib.Path) -> pathlib.Path:
       report.Section("Methods", (made["methods"],)),
       report.Section("Settings", (made["settings"],)),
     ]
-  return common.write(result, directory, "FR-Train on COMPAS", sentence(result), sections, made)
+  return common.write(
+    result, directory, "FR-Train on COMPAS", " ".join(sentences(result)[:2]), sections, made
+  )
