@@ -121,7 +121,7 @@ def write(
   sections: list[report.Section],
   tables: dict[str, report.Table],
 ) -> pathlib.Path:
-  """Writes the report, with how it was made, and returns the path of its page."""
+  """Writes the report, with how it was made, and its first figure; returns the page's path."""
   first = next(iter(result.data.values()))
   manifest = report.manifest(
     experiment="fr-train",
@@ -136,4 +136,7 @@ def write(
   page = report.page(title, lead, sections, manifest)
   name = f"fr-train-{result.settings.data}-{result.settings.variant}"
   files = report.write_report(directory, name, page=page, tables=tables, times=result.seconds)
+  figures = [part for s in sections for part in s.body if isinstance(part, report.Figure)]
+  for figure in figures[:1]:
+    figure.png(directory / f"{name}.png")
   return files[0]

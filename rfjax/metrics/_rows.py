@@ -96,6 +96,8 @@ def _read_batch(measure: str, batch: Batch, weight: Any, soft: bool, overall: bo
     valid = valid * _array("weight", weight, (1,), batch.num_rows)
   y_pred = jax.nn.softmax(logits) if soft else jnp.argmax(logits, axis=-1)
   group, num_groups = batch.group, batch.num_groups
+  if group is not None and group.ndim == 1:
+    group = jnp.where(batch.valid, group, 0)  # padding has the code of no group
   return read(measure, batch.y, y_pred, group, num_groups, batch.num_classes, valid, False, overall)
 
 

@@ -108,7 +108,7 @@ def test_synthetic_report_counts_what_agrees(short, tmp_path):
   assert "0 of 2 published points" in page and "<script" not in page
   table = fr_train.tables(result)["points"].to_csv()
   assert table.splitlines()[0].startswith("λ_f,accuracy published,DI published")
-  assert {path.suffix for path in tmp_path.iterdir()} == {".html", ".md", ".csv", ".json"}
+  assert {path.suffix for path in tmp_path.iterdir()} == {".html", ".md", ".csv", ".json", ".png"}
   again = fr_train.run(settings, progress=False)
   assert fr_train.rows(again) == rows
 
