@@ -45,6 +45,26 @@ class _Place(NamedTuple):
   middle: np.ndarray  # of the box, from the anchor
   box: np.ndarray  # x0, y0, x1, y1 in points
 
+  @property
+  def led(self) -> bool:
+    """Whether a line leads to the label; a level or upright one would look like an error bar."""
+    return self.direction in _CORNERS and self.distance >= _LEADER
+
+  @property
+  def corner(self) -> np.ndarray:
+    """Where the label is written from, from the anchor: the side that faces it, else the middle.
+
+    A browser's letters may be narrower, so that side is the one that is fixed.
+    """
+    faces = np.abs(self.direction) == 1
+    return np.where(faces, np.array(self.direction) * self.distance, self.middle)
+
+  @property
+  def leader(self) -> np.ndarray:
+    """Points along the line that leads to the label: towards its middle, up to its box."""
+    points = _sampled(np.array([self.anchor, self.anchor + self.middle]))
+    return points[~np.all((points > self.box[:2]) & (points < self.box[2:]), axis=1)]
+
 
 def place(axes: Any, labels: Sequence[Label], obstacles: Sequence[np.ndarray]) -> None:
   """Writes labels one after another, each at the place that hides least and is nearest.
@@ -65,8 +85,11 @@ def place(axes: Any, labels: Sequence[Label], obstacles: Sequence[np.ndarray]) -
     text.remove()
     places = _places(to_points(label.anchors), size, label)
     costs = _costs(np.array([p.box for p in places]), points, frame, taken)
-    best = places[int(np.argmin(costs + [p.price for p in places]))]
+    costs = costs + [p.price + _OVERLAP * _crosses(p, taken) for p in places]
+    best = places[int(np.argmin(costs))]
     taken.append(best.box)
+    if best.led:  # a leader is thin, but no later label may lie on it
+      points = np.concatenate([points, *[best.leader] * 10])
     _write(axes, label, best)
 
 
@@ -137,20 +160,24 @@ def _costs(
   return 2.0 * hidden + _OVERLAP * (outside + overlaps)
 
 
+def _crosses(place: _Place, taken: list[np.ndarray]) -> bool:
+  """Whether the line to a label runs through another label."""
+  if not place.led:
+    return False
+  points = place.leader
+  return any(np.all((points > b[:2]) & (points < b[2:]), axis=1).any() for b in taken)
+
+
 def _write(axes: Any, label: Label, place: _Place) -> None:
-  # A level or upright leader would look like an error bar.
-  led = place.direction in _CORNERS and place.distance >= _LEADER
   line = {"arrowstyle": "-", "color": label.style.get("color"), "linewidth": 0.5, "shrinkA": 0}
-  # A browser's letters may be narrower: the side that faces the anchor is the one that is fixed.
-  faces = [abs(sign) == 1 for sign in place.direction]
   axes.annotate(
     label.text,
     axes.transData.inverted().transform(place.anchor),
-    np.where(faces, np.array(place.direction) * place.distance, place.middle),
+    place.corner,
     textcoords="offset points",
     horizontalalignment=_HORIZONTAL.get(place.direction[0], "center"),
     verticalalignment=_VERTICAL.get(place.direction[1], "center"),
-    arrowprops=line | {"shrinkB": 5} if led else None,
+    arrowprops=line | {"shrinkB": 5} if place.led else None,
     annotation_clip=False,
     **label.style,
   )

@@ -234,3 +234,18 @@ def test_imports_are_light():
 def test_bad_figures_are_refused(make, message):
   with pytest.raises(ValueError, match=message):
     make()
+
+
+def test_no_leader_runs_through_another_label():
+  place = lambda distance: _labels._Place(
+    price=0.0,
+    anchor=np.zeros(2),
+    direction=(1, 1),
+    distance=distance,
+    middle=np.array([60.0, 30.0]),
+    box=np.array([40.0, 25.0, 80.0, 35.0]),
+  )
+  between, beside, own = (np.array(b) for b in ([15, 5, 25, 15], [0, 20, 10, 30], [50, 26, 70, 34]))
+  assert _labels._crosses(place(30.0), [beside, between])
+  assert not _labels._crosses(place(30.0), [beside, own])
+  assert not _labels._crosses(place(8.0), [between]), "a label this near has no leader"
