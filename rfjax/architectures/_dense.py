@@ -40,7 +40,7 @@ def logistic(num_classes: int = 2, *, init_scale: float = 0.2) -> Network:
     init_scale: standard deviation of the initial W; b starts at 0.
 
   Returns:
-    The network; its parameters are `{"kernel": [d, num_classes - 1], "bias": [num_classes - 1]}`.
+    The network; its parameters are "kernel", [d, num_classes - 1], and "bias", [num_classes - 1].
 
   Raises:
     ValueError: for numbers out of range.
