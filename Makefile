@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "1/3 making $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: say PYTHON=python3.12")'
 	@$(PYTHON) -m venv $(VENV)
-	@echo "2/3 installing, about a minute and 1 GB"
+	@echo "2/3 installing, a minute or two and 1 GB"
 	@(while sleep 15 >/dev/null; do echo "    still installing"; done) & beat=$$!; trap "kill $$beat" EXIT; \
 	  $(BIN)/python -m pip install -qq --disable-pip-version-check --progress-bar off -e '.[test]' -c constraints.txt
 	@touch $@

@@ -46,7 +46,7 @@ def _jax() -> dict[str, Any]:
     raise RuntimeError(f"a jitted 2 + 3 gave {total}")
   return {
     "devices": [str(device) for device in jax.devices()],
-    "lanes": _sweep._plan(1, None, None, _sweep.run_mesh()).lanes,
+    "lanes": _sweep.default_lanes(_sweep.run_mesh()),
     "cache": cache,
   }
 

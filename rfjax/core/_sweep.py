@@ -16,6 +16,8 @@ from rfjax.core import _check
 from rfjax.core._progress import progress
 
 AXIS = "run"
+ACCELERATOR_LANES = 64  # fixed, so that results do not hang on the size of a sweep
+PROGRESS_TICKS = 20
 
 
 class _Plan(NamedTuple):
@@ -30,6 +32,11 @@ class _Plan(NamedTuple):
 def run_mesh(devices: Sequence[Any] | None = None) -> Mesh:
   """The default mesh: all local devices along the axis "run"."""
   return Mesh(np.array(jax.local_devices() if devices is None else devices), (AXIS,))
+
+
+def default_lanes(mesh: Mesh) -> int:
+  """The lanes of a sweep that names none, by the kind of its devices."""
+  return 1 if mesh.devices.flat[0].platform == "cpu" else ACCELERATOR_LANES
 
 
 def _axis(name: str, values: Any) -> np.ndarray:
@@ -65,8 +72,7 @@ def _plan(runs: int, lanes: int | None, block: int | None, mesh: Mesh) -> _Plan:
   if AXIS not in mesh.axis_names:
     raise ValueError(f'mesh must have an axis "{AXIS}", got {mesh.axis_names}')
   devices = mesh.shape[AXIS]
-  if lanes is None:
-    lanes = 1 if mesh.devices.flat[0].platform == "cpu" else ACCELERATOR_LANES
+  lanes = default_lanes(mesh) if lanes is None else lanes
   width = devices * _check.count("lanes", lanes)
   if block is None:
     block = width * max(1, runs // (width * PROGRESS_TICKS))
@@ -76,10 +82,6 @@ def _plan(runs: int, lanes: int | None, block: int | None, mesh: Mesh) -> _Plan:
       f"block must be a multiple of {width}, {devices} devices times {lanes} lanes, got {block}"
     )
   return _Plan(runs, lanes, block, devices)
-
-
-ACCELERATOR_LANES = 64  # fixed, so that results do not hang on the size of a sweep
-PROGRESS_TICKS = 20
 
 
 def _engine(train: Callable, names: tuple[str, ...], points: dict, plan: _Plan, mesh: Mesh):

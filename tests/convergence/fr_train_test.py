@@ -159,30 +159,34 @@ def test_steps_count_the_model_steps_of_the_official_loop():
         assert found == expected, (epochs, warmup, k)
 
 
-def _filled(rng, num_groups, soft, condition):
+def _filled(rng, num_groups, num_classes, soft, condition):
   n = 12
-  y, group = np.arange(n) % 2, np.arange(n) % num_groups
+  y, group = np.arange(n) % num_classes, np.arange(n) % num_groups
   x = rng.normal(size=(n, 2)).astype(np.float32)
   if soft:
     group = rng.dirichlet(np.ones(num_groups), n).astype(np.float32)
     group[3] = 0  # a missing attribute
-  data = rfjax.Batch.from_arrays(x, y, group, trusted=rfjax.Batch.from_arrays(x[:4], y[:4]))
-  heads = 2 if condition == "y" else 1
+  clean = rfjax.Batch.from_arrays(x[:4], y[:4], num_classes=num_classes)
+  data = rfjax.Batch.from_arrays(x, y, group, trusted=clean)
+  heads = num_classes if condition == "y" else 1
   d_f = {
-    "kernel": rng.normal(size=(heads, num_groups - 1, 1)).astype(np.float32),
+    "kernel": rng.normal(size=(heads, num_groups - 1, num_classes - 1)).astype(np.float32),
     "bias": rng.normal(size=(heads, num_groups - 1)).astype(np.float32),
   }
-  return data.fill(jnp.asarray(rng.normal(size=(n, 2)).astype(np.float32))), d_f
+  return data.fill(jnp.asarray(rng.normal(size=(n, num_classes)).astype(np.float32))), d_f
 
 
 @pytest.mark.parametrize("condition", [None, "y", "y=1"])
-@pytest.mark.parametrize("num_groups, soft", [(2, False), (3, False), (3, True)])
-def test_penalty_is_the_conditional_entropy_of_the_group(condition, num_groups, soft):
-  batch, d_f = _filled(np.random.default_rng(num_groups), num_groups, soft, condition)
+@pytest.mark.parametrize(
+  "num_groups, num_classes, soft", [(2, 2, False), (3, 2, False), (3, 2, True), (2, 3, False)]
+)
+def test_penalty_is_what_both_discriminators_lose(condition, num_groups, num_classes, soft):
+  rng = np.random.default_rng(num_groups)
+  batch, d_f = _filled(rng, num_groups, num_classes, soft, condition)
   frozen = optax.sgd(0.0)
   _, d_r = convergence.fr_train(0, 0).init(batch, key=jax.random.key(0))[:2]
   method = convergence.fr_train(
-    0.25, 0.0, fairness_tx=frozen, robustness_tx=frozen, warmup=0, reweight=None,
+    0.25, 0.125, fairness_tx=frozen, robustness_tx=frozen, warmup=0, reweight=None,
     condition=condition, players=(d_f, d_r.params),
   )  # fmt: skip
   state = method.init(batch, key=jax.random.key(0))
@@ -194,12 +198,16 @@ def test_penalty_is_the_conditional_entropy_of_the_group(condition, num_groups, 
     if membership[i].sum() == 0 or (condition == "y=1" and y != 1):
       continue
     head = y if condition == "y" else 0
-    scores = d_f["kernel"][head, :, 0] * float(batch.margin[i, 0]) + d_f["bias"][head]
+    scores = d_f["kernel"][head] @ np.asarray(batch.margin[i]) + d_f["bias"][head]
     scores = np.append(0.0, scores.astype(np.float64))
     log_probs = scores - np.log(np.exp(scores).sum())
     total, rows = total - membership[i] @ log_probs, rows + 1
-  np.testing.assert_allclose(out.penalty, -0.25 * total / rows, rtol=1e-5)
-  np.testing.assert_allclose(out.weight, 0.75, rtol=1e-6)
+  hidden, head = (jax.tree.map(np.asarray, d_r.params[name]) for name in ("hidden", "head"))
+  pre = np.c_[batch.x, batch.margin] @ hidden["kernel"] + hidden["bias"]
+  trust = np.where(pre > 0, pre, 0.2 * pre) @ head["kernel"] + head["bias"]
+  expected = -0.25 * total / rows - 0.125 * _bce(trust, 0).mean()
+  np.testing.assert_allclose(out.penalty, expected, rtol=1e-5)
+  np.testing.assert_allclose(out.weight, 0.625, rtol=1e-6)
 
 
 def test_equalized_odds_discriminator_learns_the_conditional_entropy():

@@ -113,7 +113,7 @@ def test_synthetic_report_counts_what_agrees(short, tmp_path):
   assert fr_train.rows(again) == rows
 
 
-@pytest.mark.skipif("RFJAX_DATA_DIR" not in os.environ, reason="RFJAX_DATA_DIR is not set")
+@pytest.mark.skipif(not os.environ.get("RFJAX_DATA_DIR"), reason="RFJAX_DATA_DIR is not set")
 def test_compas_report_compares_by_pairs(short, tmp_path):
   settings = Settings(data="compas", lambda_f=(0.3,), seeds=3)
   result = fr_train.run(settings, progress=False)
