@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, Truth, _check, logistic_regression
+from rfjax.core import Batch, Transform, _check, logistic_regression
+from rfjax.noise._draws import count, rank, with_truth
 
 
 class MarginFlipState(NamedTuple):
@@ -60,11 +61,8 @@ def flip_by_margin(
   y, score = jnp.asarray(y), jnp.asarray(score)
   valid = jnp.ones(y.shape, bool) if valid is None else jnp.asarray(valid)
   mask = valid if group_mask is None else valid & group_mask
-  # In float32 a product such as 0.29 * 100 may fall just short of the whole number that it means.
-  count = jnp.floor(rate * jnp.sum(valid) + 1e-3).astype(jnp.int32)
-  order = jnp.argsort(jnp.where(mask, (1 - 2 * y) * score, jnp.inf))
-  rank = jnp.zeros(y.shape, jnp.int32).at[order].set(jnp.arange(y.size, dtype=jnp.int32))
-  return jnp.where(mask & (rank < count), 1 - y, y)
+  scored = rank(jnp.where(mask, (1 - 2 * y) * score, jnp.inf))
+  return jnp.where(mask & (scored < count(rate, valid)), 1 - y, y)
 
 
 def margin_flip(
@@ -124,9 +122,9 @@ def margin_flip(
     x = batch.x.reshape(batch.num_rows, -1)
     score = jnp.matmul(x, state.kernel, precision="highest") + state.intercept
     y = flip_by_margin(batch.y, score, rate, _members(batch, group), valid=batch.valid)
-    return batch.replace(y=y, truth=_with_labels(batch)), state
+    return batch.replace(y=y, truth=with_truth(batch, "y")), state
 
-  return Transform(init, update)
+  return Transform(init, update, writes=("y",))
 
 
 def _members(batch: Batch, group: int | None) -> jax.Array | None:
@@ -136,8 +134,3 @@ def _members(batch: Batch, group: int | None) -> jax.Array | None:
   if group >= batch.num_groups:
     raise ValueError(f"group must lie in [0, {batch.num_groups}), got {group}: name one of them")
   return membership[:, group] > 0.5
-
-
-def _with_labels(batch: Batch) -> Truth:
-  truth = Truth() if batch.truth is None else batch.truth
-  return truth._replace(y=batch.y) if truth.y is None else truth

@@ -1,0 +1,103 @@
+"""Label noise that depends on the class alone: a transition matrix says it all."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from rfjax.core import Batch, Transform, _check, stateless
+from rfjax.noise._draws import categorical, relabel, select, uniform
+
+_TOLERANCE = 1e-4
+
+
+def check_matrix(name: str, matrix: ArrayLike, axes: int = 2) -> None:
+  """Refuses what is no stack of row-stochastic matrices; a traced one is checked by its shape."""
+  shape = np.shape(matrix)
+  if len(shape) != axes or shape[-1] != shape[-2] or shape[-1] < 2:
+    raise ValueError(
+      f"{name} must have {axes} axes, the last two square and of at least 2, got shape {shape}"
+    )
+  if _check.traced(matrix):
+    return
+  rows = np.asarray(matrix, np.float64)
+  sums = rows.sum(-1)
+  bad = ~np.isfinite(rows).all(-1) | (rows < 0).any(-1) | (np.abs(sums - 1) > _TOLERANCE)
+  if bad.any():
+    at = tuple(int(i) for i in np.argwhere(bad)[0])
+    row = ", ".join(map(str, at))
+    raise ValueError(
+      f"{name} must have rows of probabilities with sum 1, but row {row} is {rows[at].tolist()}"
+      f" with sum {sums[at]:g}: divide each row by its sum"
+    )
+
+
+def check_classes(name: str, classes: int, batch: Batch) -> None:
+  """Refuses a matrix that is not of the data set's classes."""
+  if classes != batch.num_classes:
+    raise ValueError(
+      f"{name} is of {classes} classes, but the data set has num_classes {batch.num_classes}"
+    )
+
+
+def move(batch: Batch, rows: jax.Array, key: jax.Array) -> Batch:
+  """Draws each row's label from its own distribution over the labels, rows [B, C].
+
+  Whether a row leaves its label is one draw, and where it goes another one: so the rows that leave
+  at one rate leave at any higher one too, and go to the same place.
+  """
+  leave_key, goal_key = jax.random.split(key)
+  others = rows * (1 - jax.nn.one_hot(batch.y, batch.num_classes, dtype=rows.dtype))
+  leaves = jnp.sum(others, axis=-1)
+  struck = select(uniform(leave_key, batch), leaves, batch.valid, exact_count=False)
+  return relabel(batch, struck, categorical(uniform(goal_key, batch), others))
+
+
+def mix(batch: Batch, rate: Any, goals: jax.Array, key: jax.Array, exact_count: bool) -> Batch:
+  """Strikes rows at one rate for all classes and draws their new labels from goals [C, C]."""
+  strike_key, goal_key = jax.random.split(key)
+  struck = select(uniform(strike_key, batch), rate, batch.valid, exact_count)
+  return relabel(batch, struck, categorical(uniform(goal_key, batch), goals[batch.y]))
+
+
+def class_conditional(matrix: ArrayLike) -> Transform:
+  r"""Label noise by a transition matrix.
+
+  $$P(\tilde y = j \mid y = i) = T_{ij}$$
+
+  The true labels are kept in `truth`, unless they are there already. Apply it by
+  `rfjax.transform`; with one key, all matrices strike from the same draws.
+
+  Args:
+    matrix: T [C, C], rows of probabilities; may be traced.
+
+  Returns:
+    The transform, of data sets with C classes.
+
+  Raises:
+    ValueError: for a matrix that is not square, or a row that has no sum of 1, with that row and
+      its sum; when applied, for a data set with another number of classes.
+
+  References:
+    Patrini, Rozza, Menon, Nock, Qu, Making Deep Neural Networks Robust to Label Noise: A Loss
+    Correction Approach, CVPR 2017.
+
+  Examples:
+    >>> import jax, rfjax
+    >>> from rfjax import noise
+    >>> clean = rfjax.Batch.from_arrays([[0.0]] * 4, [0, 0, 1, 1])
+    >>> flip_ones = noise.class_conditional([[1.0, 0.0], [1.0, 0.0]])
+    >>> rfjax.transform(flip_ones, clean, key=jax.random.key(0)).y.tolist()
+    [0, 0, 0, 0]
+  """
+  check_matrix("matrix", matrix)
+
+  def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
+    del unused
+    table = jnp.asarray(matrix, float)
+    check_classes("matrix", table.shape[0], batch)
+    return move(batch, table[batch.y], key)
+
+  return stateless(apply, writes=("y",))
