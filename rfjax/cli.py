@@ -20,9 +20,18 @@ _HANDLERS = {  # module and function of each command; read when it is called, so
   "cite": ("_catalog", "show_citations"),
   "run": ("_run", "run"),
   "doctor": ("_doctor", "examine"),
+  "data list": ("_data", "show_list"),
+  "data info": ("_data", "show_info"),
+  "data prepare": ("_data", "prepare"),
+  "data verify": ("_data", "verify"),
 }
 _KINDS = ("method", "measure", "noise", "estimator")
 _PARTS = ("I", "II", "III")
+_DATA_DIR: dict[str, Any] = {
+  "type": pathlib.Path,
+  "metavar": "DIR",
+  "help": "the folder of data; RFJAX_DATA_DIR or ./data when left out",
+}
 _JSON: dict[str, Any] = {"action": "store_true", "help": "print JSON"}
 
 
@@ -52,16 +61,43 @@ def _parser() -> argparse.ArgumentParser:
   run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help=settings_help)
 
   doctor = commands.add_parser("doctor", help="check this installation")
-  doctor.add_argument("--data-dir", type=pathlib.Path, metavar="DIR", help="where data sets lie")
+  doctor.add_argument("--data-dir", **_DATA_DIR)
   doctor.add_argument("--json", **_JSON)
+
+  _add_data(commands.add_parser("data", help="list, describe, prepare and verify data sets"))
   return parser
 
 
+def _add_data(parser: argparse.ArgumentParser) -> None:
+  actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+  lister = actions.add_parser("list", help="list the data sets, and which are here")
+  lister.add_argument("--json", **_JSON)
+
+  info = actions.add_parser("info", help="show all that is known of a data set")
+  info.add_argument("name", help="a data set that `rfjax data list` shows")
+  info.add_argument("--json", **_JSON)
+
+  prepare = actions.add_parser("prepare", help="write records, which load at once and stream")
+  prepare.add_argument("name", help="a data set that `rfjax data list` shows")
+  files_help = "where the publisher's files lie; its folder in the folder of data when left out"
+  prepare.add_argument("--manual-dir", type=pathlib.Path, metavar="DIR", help=files_help)
+  prepare.add_argument("--no-progress", action="store_false", dest="progress", help="show no bar")
+
+  verify = actions.add_parser("verify", help="read files and records again; exit 1 where wrong")
+  verify.add_argument("names", nargs="*", metavar="NAME", help="data sets; all here when left out")
+
+  for action in (lister, info, prepare, verify):
+    action.add_argument("--data-dir", **_DATA_DIR)
+
+
 def _call(arguments: Sequence[str]) -> int:
-  if arguments and not arguments[0].startswith("-") and arguments[0] not in _HANDLERS:
-    raise unknown("command", arguments[0], _HANDLERS)
+  commands = {name.split()[0] for name in _HANDLERS}
+  if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+    raise unknown("command", arguments[0], commands)
   options = _parser().parse_args(arguments)
-  module, function = _HANDLERS[options.command]
+  command = " ".join(filter(None, (options.command, getattr(options, "action", None))))
+  module, function = _HANDLERS[command]
   return getattr(importlib.import_module(f"rfjax._cli.{module}"), function)(options)
 
 

@@ -6,32 +6,14 @@ import json
 from typing import Any
 
 from rfjax import catalog
+from rfjax._cli._tables import print_fields, print_table
 from rfjax.catalog._reader import unknown
 
 _COLUMNS = ("name", "kind", "part", "box", "paper", "needs", "checked")
-_UNBOUNDED = 10_000
 
 
 def _print_json(value: Any) -> None:
   print(json.dumps(value, indent=2))
-
-
-def _cell(value: Any) -> str:
-  return ", ".join(value) if isinstance(value, tuple) else str(value)
-
-
-def _print_table(title: str, columns: tuple[str, ...], records: list[Any]) -> None:
-  from rich import box, console, table
-
-  grid = table.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-  for i, column in enumerate(columns):
-    grid.add_column(column, no_wrap=i == 0)
-  for record in records:
-    grid.add_row(*(_cell(getattr(record, column)) for column in columns))
-  out = console.Console(markup=False, highlight=False)
-  if not out.is_terminal:
-    out.width = _UNBOUNDED  # a row a line, for grep and its kind
-  out.print(grid)
 
 
 def show_list(options: argparse.Namespace) -> int:
@@ -42,9 +24,10 @@ def show_list(options: argparse.Namespace) -> int:
   if options.json:
     _print_json([dataclasses.asdict(e) for e in found])
     return 0
-  _print_table("Catalogue", _COLUMNS, found)
+  print_table("Catalogue", _COLUMNS, [dataclasses.asdict(e) for e in found])
   if not wanted:
-    _print_table("Experiments", ("name", "summary", "paper"), list(catalog.experiments()))
+    experiments = [dataclasses.asdict(e) for e in catalog.experiments()]
+    print_table("Experiments", ("name", "summary", "paper"), experiments)
   return 0
 
 
@@ -67,10 +50,7 @@ def show_info(options: argparse.Namespace) -> int:
     _print_json(fields)
     return 0
   published = fields.pop("published", ())
-  lines = {key: _cell(value) for key, value in fields.items() if value not in (None, "", ())}
-  width = max(map(len, lines)) + 2
-  for key, value in lines.items():
-    print(f"{key:<{width}}{value}")
+  print_fields(fields)
   for row in published:
     print(f"\npublished {row['name']}: {row['data_set']}\n  source: {row['source']}")
     for key, value in {**row["settings"], **row["result"]}.items():

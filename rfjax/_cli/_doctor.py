@@ -3,13 +3,13 @@
 import argparse
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 from typing import Any
 
 import rfjax
 from rfjax._cli import _device
+from rfjax._places import data_folder
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "tensorflow-datasets", "xarray")
 
@@ -23,13 +23,7 @@ def _version(package: str) -> str:
 
 def _data(option: pathlib.Path | None) -> dict[str, Any]:
   """The data folder: --data-dir, else RFJAX_DATA_DIR, else ./data."""
-  variable = os.environ.get("RFJAX_DATA_DIR")
-  if option is not None:
-    through, path = "--data-dir", option
-  elif variable:
-    through, path = "RFJAX_DATA_DIR", pathlib.Path(variable)
-  else:
-    through, path = "./data", pathlib.Path("data")
+  through, path = data_folder(option)
   found = path.is_dir()
   sets = sorted(p.name for p in path.iterdir() if p.is_dir()) if found else []
   return {"through": through, "path": str(path), "found": found, "sets": sets}

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 FOLDER = pathlib.Path(__file__).parent
-_NO_FAMILY = ("references", "experiments")
+_NO_FAMILY = ("references", "experiments", "data_sets")
 
 Record = TypeVar("Record")
 
@@ -91,6 +91,58 @@ class Experiment:
   methods: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class File:
+  """A file that a publisher gives out.
+
+  Attributes:
+    name: its path below the data set's folder.
+    sha256: its digest in hexadecimal; empty where publishers' copies differ.
+  """
+
+  name: str
+  sha256: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+  """A data set that `rfjax.data` reads.
+
+  Attributes:
+    name: its name in `rfjax.data.load`.
+    summary: what it holds, in one line.
+    kind: "table", "images", "crowd" or "synthetic".
+    folder: the folder of the publisher's files, below the folder of data.
+    publisher: where the publisher keeps them.
+    licence: what the publisher allows.
+    columns: for each column its type and axes, such as "uint8[28,28]".
+    rows: for each split how many there are; 0 where copies differ.
+    files: the files; none where it is a folder of many.
+    classes: names of the classes, in the order of their codes.
+    paper: keys of its papers in `references`.
+    variants: what other recipes there are, by the name that follows "NAME:".
+    options: the options of its recipe, with their values.
+    version: of its records.
+    note: what a user must know beyond this.
+  """
+
+  name: str
+  summary: str
+  kind: str
+  folder: str
+  publisher: str
+  licence: str
+  columns: dict[str, str]
+  rows: dict[str, int]
+  files: tuple[File, ...] = ()
+  classes: tuple[str, ...] = ()
+  paper: tuple[str, ...] = ()
+  variants: dict[str, str] = dataclasses.field(default_factory=dict)
+  options: dict[str, str] = dataclasses.field(default_factory=dict)
+  version: str = "1.0.0"
+  note: str = ""
+
+
 def unknown(what: str, name: str, names: Iterable[str]) -> ValueError:
   """The error for a name that is none of `names`, with the nearest of them."""
   names = sorted(names)
@@ -170,6 +222,48 @@ def experiments() -> tuple[Experiment, ...]:
   """
   stem = "experiments"
   return tuple(_record(Experiment, stem, table) for table in _read(stem)["experiment"])
+
+
+@functools.cache
+def data_sets() -> tuple[DataSet, ...]:
+  """Lists the data sets that `rfjax.data` reads.
+
+  Returns:
+    The data sets, by name.
+
+  Examples:
+    >>> from rfjax import catalog
+    >>> [d.rows for d in catalog.data_sets() if d.name == "mnist"]
+    [{'train': 60000, 'test': 10000}]
+  """
+  stem = "data_sets"
+  tables = _read(stem)["data_set"]
+  files = [[_record(File, stem, row) for row in table.get("files", [])] for table in tables]
+  found = [_record(DataSet, stem, {**t, "files": f}) for t, f in zip(tables, files, strict=True)]
+  return tuple(sorted(found, key=lambda data_set: data_set.name))
+
+
+def data_set(name: str) -> DataSet:
+  """Looks a data set up.
+
+  Args:
+    name: the name of a data set.
+
+  Returns:
+    What the catalogue says of it.
+
+  Raises:
+    ValueError: for a name that the catalogue lacks, with the nearest one that it has.
+
+  Examples:
+    >>> from rfjax import catalog
+    >>> catalog.data_set("fashion_mnist").classes[9]
+    'ankle boot'
+  """
+  table = {d.name: d for d in data_sets()}
+  if name not in table:
+    raise unknown("data set", name, table)
+  return table[name]
 
 
 @functools.cache

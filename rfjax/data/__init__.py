@@ -3,7 +3,13 @@
 from rfjax.data._compas import compas as compas
 from rfjax.data._fr_train import fr_train as fr_train
 from rfjax.data._load import load as load
+from rfjax.data._load import table as table
+from rfjax.data._records import builder as builder
+from rfjax.data._records import prepare as prepare
 from rfjax.data._split import Split as Split
 from rfjax.data._split import Table as Table
 from rfjax.data._split import split as split
+from rfjax.data._stream import Stream as Stream
+from rfjax.data._stream import join as join
+from rfjax.data._stream import stream as stream
 from rfjax.data._zafar import zafar as zafar

@@ -1,16 +1,59 @@
 """Data sets by name."""
 
+import inspect
 import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 
+from rfjax import catalog
 from rfjax.catalog._reader import unknown
-from rfjax.data._compas import compas
+from rfjax.data._columns import columns
 from rfjax.data._fr_train import fr_train
-from rfjax.data._split import Split, split
+from rfjax.data._split import Split, Table, split
 
-_NAMES = ("compas", "fr_train")
+_DRAWN = {"fr_train": fr_train}  # made from a seed, so that they need no file
+
+
+def table(name: str, *, data_dir: str | os.PathLike[str] | None = None, **recipe: Any) -> Table:
+  """Loads all rows of a data set, in the order of the publisher's files.
+
+  Args:
+    name: a data set of `rfjax data list`, or one with a variant of its recipe, such as
+      "compas:propublica".
+    data_dir: the folder of data; `$RFJAX_DATA_DIR` when None, and `./data` without it. Records that
+      `prepare` wrote there come first, then the publisher's files.
+    **recipe: options of the data set's recipe, such as `attribute="race"` for COMPAS;
+      `rfjax data info NAME` lists them.
+
+  Returns:
+    The table. Its rows sit on the device once, for all runs that use them.
+
+  Raises:
+    ValueError: for an unknown name, variant or option, and for files that are not the publisher's.
+    FileNotFoundError: where a file is not there, with the places looked at.
+
+  Examples:
+    >>> from rfjax import data
+    >>> data.table("compas", data_dir="no_such_folder")
+    Traceback (most recent call last):
+    FileNotFoundError: no_such_folder/compas/compas-scores-two-years.csv is not there: ...
+  """
+  from rfjax.data import _recipes
+
+  stem, _, variant = name.partition(":")
+  catalog.data_set(stem)
+  make = _recipes.recipe(stem)
+  _check_options(name, make, recipe)
+  return make(columns(stem, data_dir), variant, **recipe)
+
+
+def _check_options(name: str, make: Callable, recipe: dict[str, Any]) -> None:
+  known = list(inspect.signature(make).parameters)[2:]
+  for option in recipe:
+    if option not in known:
+      raise unknown(f"option of {name}", option, known)
 
 
 def load(
@@ -18,22 +61,24 @@ def load(
   *,
   data_dir: str | os.PathLike[str] | None = None,
   key: jax.Array | None = None,
+  fractions: Sequence[float] | None = None,
   **recipe: Any,
 ) -> Split:
-  """Loads a data set, split as its experiments split it.
+  """Loads a data set, split as docs/protocol.md splits it.
 
   Args:
-    name: "fr_train", which is drawn and has a split of its own, or "compas", which is read from a
-      file and split 70/10/20 at random with its numeric columns standardised.
-    data_dir: the folder of data files; `$RFJAX_DATA_DIR` when None, and `./data` without it.
-    key: a key from `jax.random.key`, for the random split.
-    **recipe: arguments of the function of that name in this module.
+    name: as in `table`; "fr_train" is drawn from its seed and needs no file.
+    data_dir: as in `table`.
+    key: a key from `jax.random.key`, by which rows are drawn. Where the publisher has a test set,
+      None takes the last tenth of the training rows for validation.
+    fractions: as in `split`.
+    **recipe: as in `table`.
 
   Returns:
-    Train, validation and test.
+    Train, validation and test. To split anew in each run, `split` a `table` inside of it.
 
   Raises:
-    ValueError: for an unknown name, or where a random split is given no key.
+    ValueError: as in `table`, and where rows must be drawn without a key.
     FileNotFoundError: where a file is not there.
 
   Examples:
@@ -42,10 +87,6 @@ def load(
     >>> int((train.y != train.truth.y).sum())
     0
   """
-  if name not in _NAMES:
-    raise unknown("data set", name, _NAMES)
-  if name == "fr_train":
-    return fr_train(**recipe)
-  if key is None:
-    raise ValueError(f"key is None, but {name} is split at random: pass key=jax.random.key(seed)")
-  return split(compas(data_dir, **recipe), key=key)
+  if name in _DRAWN:
+    return _DRAWN[name](**recipe)
+  return split(table(name, data_dir=data_dir, **recipe), key=key, fractions=fractions)

@@ -27,41 +27,54 @@ class Table(NamedTuple):
   """A data set with named columns.
 
   Attributes:
-    batch: its rows, x as they are in the file.
-    names: the names of the columns of x.
+    batch: its rows, x as they are in the file; `index` is their position.
+    names: the names of the columns of x; empty for images.
     numeric: the columns of x that are to be standardised.
+    test_rows: how many of the last rows are the publisher's test set.
+    validation_rows: how many of the rows before them are the publisher's validation set.
+    classes: the names of the classes, by code; empty where they have none.
+    groups: the names of the groups, by code; empty where they have none.
   """
 
   batch: Batch
-  names: tuple[str, ...]
-  numeric: tuple[int, ...]
+  names: tuple[str, ...] = ()
+  numeric: tuple[int, ...] = ()
+  test_rows: int = 0
+  validation_rows: int = 0
+  classes: tuple[str, ...] = ()
+  groups: tuple[str, ...] = ()
 
 
 def split(
   data: Table | Batch,
   *,
-  key: jax.Array,
-  fractions: Sequence[float] = (0.7, 0.1, 0.2),
+  key: jax.Array | None = None,
+  fractions: Sequence[float] | None = None,
   numeric: Sequence[int] = (),
 ) -> Split:
-  r"""Splits a data set at random and standardises its numeric columns.
+  r"""Splits a data set and standardises its numeric columns.
 
   $$x_{ij} \leftarrow \frac{x_{ij} - m_j}{s_j}$$
 
   with the mean m and standard deviation s of the training part; a column that is constant there is
-  only centred. The sizes are fixed by the fractions, so that it compiles and vectorises over keys.
+  only centred. A table that brings a test set keeps it, and only its other rows are split. The
+  sizes are fixed by the fractions, so that it compiles and vectorises over keys.
 
   Args:
     data: a data set, or a table, whose own numeric columns are used where none are named.
-    key: a key from `jax.random.key`; may be traced.
-    fractions: of train, validation and test, in [0, 1], with sum 1; train must get a row.
+    key: a key from `jax.random.key`, by which rows are drawn; may be traced. Where the table brings
+      a test set it may be None: then the last rows before that set are the validation part, and the
+      training part begins with the file's first row.
+    fractions: of train, validation and test, in [0, 1], with sum 1; train must get a row. Of train
+      and validation alone where the table brings a test set. 70, 10 and 20 %, or 90 and 10 %, when
+      None.
     numeric: the columns of x to standardise.
 
   Returns:
     The parts, disjoint and together all rows, each with addresses from 0.
 
   Raises:
-    ValueError: for fractions or columns out of range.
+    ValueError: for fractions or columns out of range, and where rows must be drawn without a key.
 
   Examples:
     >>> import jax
@@ -70,26 +83,38 @@ def split(
     >>> [part.num_rows for part in parts]
     [35, 5, 10]
   """
+  given = (0, 0)
   if isinstance(data, Table):
+    given = (data.validation_rows, data.test_rows)
     data, numeric = data.batch, numeric or data.numeric
-  first, second = _bounds(fractions, data.num_rows)
-  rows = jax.random.permutation(key, data.num_rows)
-  train = data.subset(rows[:first])
+  if key is None and not any(given):
+    raise ValueError("key is None, but rows are drawn at random: pass key=jax.random.key(seed)")
+  own = data.num_rows - sum(given)
+  rows = jnp.arange(own) if key is None else jax.random.permutation(key, own)
+  bounds = _bounds(fractions, own, given)
+  parts = jnp.split(jnp.append(rows, jnp.arange(own, data.num_rows)), bounds)
   if numeric:
-    data = _standardised(data, train, _columns(numeric, data.x.shape))
-  return Split(*(data.subset(part) for part in jnp.split(rows, (first, second))))
+    data = _standardised(data, data.subset(parts[0]), _columns(numeric, data.x.shape))
+  return Split(*(data.subset(part) for part in parts))
 
 
-def _bounds(fractions: Sequence[float], rows: int) -> tuple[int, int]:
+def _bounds(
+  fractions: Sequence[float] | None, rows: int, given: tuple[int, int]
+) -> tuple[int, int]:
+  """The first validation row and the first test row, of `rows` to split and the parts given."""
+  validation, test = given
+  drawn = ["train"] + ["validation"] * (not validation) + ["test"] * (not test and not validation)
+  if fractions is None:
+    fractions = {3: (0.7, 0.1, 0.2), 2: (0.9, 0.1), 1: (1.0,)}[len(drawn)]
   _check.number("fractions", fractions, 0.0, 1.0)
-  if len(fractions) != 3 or abs(sum(fractions) - 1) > 1e-6:
-    raise ValueError(f"fractions must be three numbers with sum 1, got {tuple(fractions)}")
-  first, second = round(fractions[0] * rows), round((fractions[0] + fractions[1]) * rows)
-  if first == 0:
+  if len(fractions) != len(drawn) or abs(sum(fractions) - 1) > 1e-6:
+    raise ValueError(f"fractions must be of {', '.join(drawn)} with sum 1, got {tuple(fractions)}")
+  ends = [round(sum(fractions[: i + 1]) * rows) for i in range(len(drawn))]
+  if ends[0] == 0:
     raise ValueError(
       f"fractions {tuple(fractions)} leave no training row of {rows}: raise the first"
     )
-  return first, second
+  return ends[0], rows + validation if len(drawn) == 1 else ends[1]
 
 
 def _columns(numeric: Sequence[int], shape: tuple[int, ...]) -> jax.Array:
