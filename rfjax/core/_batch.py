@@ -27,7 +27,7 @@ class Truth(NamedTuple):
   """What only a measurement may read.
 
   Attributes:
-    y: true labels, int32 [B], or None.
+    y: true labels, int32 [B], or None; num_classes says that a row belongs to none of the classes.
     group: true sensitive attribute, int32 [B], or None.
   """
 

@@ -132,7 +132,8 @@ def truth(truth: Any, rows: int, num_classes: int, num_groups: int) -> None:
   """Checks what only measurements read."""
   if truth is None:
     return
-  for name, values, size in (("y", truth.y, num_classes), ("group", truth.group, num_groups)):
+  # A true label may be num_classes: none of them.
+  for name, values, size in (("y", truth.y, num_classes + 1), ("group", truth.group, num_groups)):
     if values is None or traced(values):
       continue
     values, _ = labels(f"truth.{name}", values, size or None, smallest=1)

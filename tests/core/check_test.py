@@ -58,7 +58,7 @@ BAD = {
   "features over int32": ({"x": np.full((4, 1), 2**40)}, "x", str(2**40), "float"),
   "ragged features": ({"x": [[1.0], [1.0, 2.0], [1.0], [1.0]]}, "x", "", ""),
   "too few true labels": ({"truth": Truth(Y[:3])}, "truth", "3", ""),
-  "true label C": ({"truth": Truth(Y + 1)}, "truth", "2", ""),
+  "true label above C": ({"truth": Truth(Y + 2)}, "truth", "3", ""),
 }
 
 

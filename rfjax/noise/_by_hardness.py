@@ -1,0 +1,95 @@
+"""Label noise where labels are hard to tell apart, by what a network thought while it learned."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from rfjax.core import Batch, Transform, _check, read, stateless
+from rfjax.noise._class_conditional import check_classes
+from rfjax.noise._draws import count, rank, relabel
+
+_TOLERANCE = 1e-3  # half-precision networks
+
+
+def check_probs(name: str, probs: ArrayLike) -> None:
+  """Refuses what is no table of probabilities [N, C]; a traced one is checked by its shape."""
+  shape = np.shape(probs)
+  if len(shape) != 2 or shape[1] < 2:
+    raise ValueError(f"{name} must have shape [N, C] with C of at least 2, got {shape}")
+  if _check.traced(probs):
+    return
+  rows = np.asarray(probs, np.float64)
+  sums = rows.sum(-1)
+  bad = ~np.isfinite(rows).all(-1) | (rows < 0).any(-1) | (np.abs(sums - 1) > _TOLERANCE)
+  if bad.any():
+    at = int(np.flatnonzero(bad)[0])
+    raise ValueError(
+      f"{name} must have rows of probabilities with sum 1, but row {at} is {rows[at].tolist()}"
+      f" with sum {sums[at]:g}: pass Batch.probs, not logits"
+    )
+
+
+def read_probs(name: str, probs: ArrayLike, batch: Batch) -> jax.Array:
+  """The probabilities of the rows of a batch [B, C], by their `index`."""
+  rows, classes = np.shape(probs)
+  check_classes(name, classes, batch)
+  if not _check.traced(batch.index, batch.valid):
+    index, valid = np.asarray(batch.index), np.asarray(batch.valid)
+    last = int(index.max(where=valid, initial=-1))
+    if last >= rows:
+      raise ValueError(
+        f"{name} has {rows} rows, but the data set has the index {last}: pass one row an index"
+      )
+  return read(jnp.asarray(probs, float), batch.index)
+
+
+def by_hardness(rate: float | jax.Array, probs: ArrayLike) -> Transform:
+  r"""Gives the rows that look most like another class its label.
+
+  $$c_i = \arg\max_{k \ne y_i} p_{ik}, \qquad \tilde y_i = c_i \quad\text{for the }
+  \lfloor \tau N \rfloor \text{ rows with the largest } p_{i c_i}$$
+
+  where p_i is the mean, over the epochs of a training with the clean labels, of what a network says
+  about row i. Equal ones go by row number. It is deterministic, and a higher rate strikes the rows
+  of a lower one and some more. The true labels are kept in `truth`, unless they are there already.
+
+  Args:
+    rate: tau in [0, 1]; may be traced.
+    probs: p [N, C], a row for each `Batch.index`; may be traced. `fit` records it, as below.
+
+  Returns:
+    The transform, for `rfjax.transform`.
+
+  Raises:
+    ValueError: for a rate out of range, or rows that are no probabilities; when applied, for a data
+      set with other classes, or with an index that has no row.
+
+  References:
+    Chen, Ye, Chen, Zhao, Heng, Beyond Class-Conditional Assumption: A Primary Attempt to Combat
+    Instance-Dependent Label Noise, AAAI 2021.
+
+  Examples:
+    >>> import jax, optax, rfjax
+    >>> from rfjax import architectures, noise
+    >>> clean = rfjax.Batch.from_arrays([[-9.0], [-1.0], [2.0], [9.0]], [0, 0, 1, 1])
+    >>> net, key = architectures.logistic(), jax.random.key(0)
+    >>> look = lambda state, view: rfjax.predict(net, state, clean).probs
+    >>> _, log = rfjax.fit(net, rfjax.chain(), optax.sgd(0.1), clean, key=key, epochs=5,
+    ...                    observe=look)
+    >>> rfjax.transform(noise.by_hardness(0.25, log.observed.mean(0)), clean, key=key).y.tolist()
+    [0, 1, 1, 1]
+  """
+  _check.number("rate", rate, 0.0, 1.0)
+  check_probs("probs", probs)
+
+  def apply(batch: Batch, **unused: Any) -> Batch:
+    del unused
+    given = jax.nn.one_hot(batch.y, batch.num_classes, dtype=bool)
+    others = jnp.where(given, -1.0, read_probs("probs", probs, batch))
+    place = rank(jnp.where(batch.valid, -jnp.max(others, axis=-1), jnp.inf))
+    return relabel(batch, place < count(rate, batch.valid), jnp.argmax(others, axis=-1))
+
+  return stateless(apply, writes=("y",))
