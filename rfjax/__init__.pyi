@@ -1,3 +1,4 @@
+from . import aggregation as aggregation
 from . import architectures as architectures
 from . import catalog as catalog
 from . import convergence as convergence

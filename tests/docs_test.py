@@ -11,6 +11,7 @@ from rfjax import catalog
 
 ROOT = pathlib.Path(__file__).parent.parent
 FAMILIES = (
+  "aggregation",
   "architectures",
   "catalog",
   "convergence",

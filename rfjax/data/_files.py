@@ -5,7 +5,9 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from rfjax import catalog
 from rfjax.catalog import DataSet
+from rfjax.data._formats import is_web_page
 
 _BLOCK = 2**22
 
@@ -52,6 +54,11 @@ class Folder:
       raise FileNotFoundError(f"{path} is not there: {self._advice()}")
     return path
 
+  def beside(self, name: str) -> "Folder":
+    """The folder of another data set, where both are in the folder of data."""
+    data_set = catalog.data_set(name)
+    return Folder(data_set, self.path.absolute().parent / data_set.folder)
+
   def _advice(self) -> str:
     names = ", ".join(file.name for file in self.data_set.files) or "its folders"
     return (
@@ -76,9 +83,9 @@ def _digest(path: pathlib.Path) -> str:
 
 def _diagnosis(path: pathlib.Path) -> str:
   """What else the first bytes say about a wrong file."""
-  start = next(_blocks(path), b"")[:1024].lstrip().lower()
+  start = next(_blocks(path), b"")
   if not start:
     return ", since it is empty"
-  if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+  if is_web_page(start):
     return ", since it is a web page and not data"
   return ""

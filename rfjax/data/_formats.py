@@ -3,14 +3,24 @@
 import csv
 import gzip
 import io
+import math
 import pathlib
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+_BLOCK = 2**22
 _IDX_BYTES = 0x08  # the type code of unsigned bytes
+_WEB_PAGE = (b"<!doctype", b"<html", b"<head", b"<?xml")
+_WHOLE_NUMBER = re.compile("[+-]?[0-9]+")
+
+
+def is_web_page(content: bytes) -> bool:
+  """Whether a file that should hold data is the page that a server sent instead."""
+  return content[:1024].removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_WEB_PAGE)
 
 
 def gunzip(content: bytes, where: pathlib.Path) -> bytes:
@@ -24,10 +34,10 @@ def gunzip(content: bytes, where: pathlib.Path) -> bytes:
 def idx(content: bytes, where: pathlib.Path) -> np.ndarray:
   """An array of unsigned bytes in the IDX format of the MNIST files."""
   axes = content[3] if len(content) >= 4 else 0
-  if content[:3] != bytes((0, 0, _IDX_BYTES)) or len(content) < 4 + 4 * axes:
+  if content[:3] != bytes((0, 0, _IDX_BYTES)) or not axes or len(content) < 4 + 4 * axes:
     raise ValueError(f"{where} is no IDX file of bytes, it starts with {content[:4]!r}")
-  shape = tuple(np.frombuffer(content, ">u4", axes, offset=4).astype(int).tolist())
-  size, found = int(np.prod(shape)), len(content) - 4 - 4 * axes
+  shape = tuple(np.frombuffer(content, ">u4", axes, offset=4).tolist())
+  size, found = math.prod(shape), len(content) - 4 - 4 * axes
   if size != found:
     raise ValueError(f"{where} should hold {shape} = {size} bytes after its head, but has {found}")
   return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
@@ -39,8 +49,10 @@ def text(content: bytes, where: pathlib.Path) -> str:
     found = content.decode("utf-8-sig")
   except UnicodeDecodeError as error:
     raise ValueError(f"{where} is no text in UTF-8: {error}") from None
-  if found.lstrip()[:9].lower().startswith(("<!doctype", "<html", "<?xml")):
+  if is_web_page(content):
     raise ValueError(f"{where} is a web page and not data: fetch the file itself")
+  if "\0" in found:
+    raise ValueError(f"{where} is no text, byte {content.index(0)} is zero: fetch it again")
   return found
 
 
@@ -65,11 +77,12 @@ def table(
   Raises:
     ValueError: for a column that is missing, or a row with another number of fields, by number.
   """
-  lines = csv.reader(io.StringIO(text(content, where), newline=""), skipinitialspace=True)
+  lines = _lines(content, where)
   given = list(header) if header is not None else [name.strip() for name in next(lines, [])]
   missing = [name for name in names if name not in given]
   if missing:
-    raise ValueError(f"{where} has no column {missing[0]!r}, but {', '.join(given) or 'nothing'}")
+    # The first line is not shown: in a file without a header it is somebody's row.
+    raise ValueError(f"{where}: none of the {len(given)} names in its first line is {missing[0]!r}")
   # A name may occur twice, as some of ProPublica's do; the last one counts, as in csv.DictReader.
   places = {name: i for i, name in enumerate(given)}
   rows = []
@@ -83,13 +96,21 @@ def table(
   return {name: np.array(column, np.str_) for name, column in zip(names, columns, strict=True)}
 
 
+def _lines(content: bytes, where: pathlib.Path) -> Iterator[list[str]]:
+  """The lines of a CSV file as lists of fields."""
+  lines = csv.reader(io.StringIO(text(content, where), newline=""), skipinitialspace=True)
+  try:
+    yield from lines
+  except csv.Error as error:  # such as a quote that never ends
+    raise ValueError(f"{where}, line {lines.line_num} is no CSV ({error})") from None
+
+
 def whole_numbers(values: np.ndarray, where: pathlib.Path, name: str) -> np.ndarray:
   """A column of whole numbers as int32, or ValueError with the row of the first that is none."""
-  try:
-    return values.astype(np.int32)
-  except ValueError:
-    bad = next(i for i, value in enumerate(values) if not value.lstrip("-").isdigit())
-    raise ValueError(f"{where}, row {bad + 1}: column {name!r} holds no whole number") from None
+  for row, value in enumerate(values, start=1):
+    if not _WHOLE_NUMBER.fullmatch(value) or not -(2**31) <= int(value) < 2**31:
+      raise ValueError(f"{where}, row {row}: column {name!r} holds no whole number of 32 bits")
+  return values.astype(np.int32)
 
 
 def arrays(content: bytes, where: pathlib.Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -109,7 +130,7 @@ def arrays(content: bytes, where: pathlib.Path, names: Sequence[str]) -> dict[st
 def array(content: bytes, where: pathlib.Path) -> np.ndarray:
   """The array of an .npy file, which must not be pickled."""
   try:
-    return np.load(io.BytesIO(content), allow_pickle=False)
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
   except Exception as error:
     raise ValueError(f"{where} is no .npy file without pickled objects: {error}") from None
 
@@ -126,6 +147,8 @@ def tar_files(path: pathlib.Path) -> Iterator[tuple[str, bytes]]:
         check_member(member.name, path)
         if member.isfile() and (file := archive.extractfile(member)):
           yield member.name, file.read()
+      while archive.fileobj and archive.fileobj.read(_BLOCK):  # checksums come last
+        pass
   except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
     raise ValueError(f"{path} is no whole tar archive ({error}): fetch it again") from None
 

@@ -16,6 +16,7 @@ from rfjax.catalog._reader import unknown
 from rfjax.core import Batch, Truth, _check, random_order
 from rfjax.data import _columns
 from rfjax.data._columns import Kind
+from rfjax.data._sources._encoded import decode
 
 _PICTURE = "image"
 
@@ -174,12 +175,14 @@ def _features(data_set: catalog.DataSet, image_size: int | None) -> Kind:
   return Kind("uint8", (size, size, 3))
 
 
-def _codes(data_set: catalog.DataSet, known: dict[str, Any], name: str) -> tuple[np.ndarray, int]:
-  """A column of codes, or an attribute among many, with how many codes there are at least."""
+def _codes(
+  data_set: catalog.DataSet, known: dict[str, Any], name: str
+) -> tuple[np.ndarray, int | None]:
+  """A column of codes, or an attribute among many, with how many there are where that is known."""
   if name == "label" and name in known:
-    return known[name], max(2, len(data_set.classes))
+    return known[name], len(data_set.classes) or None
   if name in known and known[name].ndim == 1 and known[name].dtype.kind == "i":
-    return known[name], 2
+    return known[name], None
   if "attributes" in known and name in data_set.classes:
     return (known["attributes"][:, data_set.classes.index(name)] > 0).astype(np.int32), 2
   options = [*known, *(data_set.classes if "attributes" in known else ())]
@@ -192,11 +195,16 @@ def _fetch(
   import tensorflow_datasets as tfds
 
   made = tfds.builder_from_directory(_columns.records(data_set, folder))
-  source = made.as_data_source(split)
+  encoded = image_size is not None
+  # Their own decoder leaves palettes and inks as they are.
+  decoders = {_PICTURE: tfds.decode.SkipDecoding()} if encoded else None
+  source = made.as_data_source(split, decoders=decoders)
 
   def fetch(rows: np.ndarray) -> np.ndarray:
     pictures = [row[_PICTURE] for row in source.__getitems__(rows.tolist())]
-    return np.stack(pictures if image_size is None else [_square(p, image_size) for p in pictures])
+    if image_size is None:
+      return np.stack(pictures)
+    return np.stack([_square(decode(p, data_set.name), image_size) for p in pictures])
 
   return fetch
 

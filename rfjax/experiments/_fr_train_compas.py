@@ -60,7 +60,7 @@ def run(settings: Settings, *, progress: bool = True) -> common.Result:
   lambda_f = tuple(sorted({0.0, *(settings.lambda_f or LAMBDA_F)}))
   _check.number("lambda_f + lambda_r", lambda_f[-1] + lambda_r, 0.0, 1.0, open_high=True)
   seeds = settings.seeds or SEEDS
-  table = data.compas(settings.data_dir, attribute=settings.attribute)
+  table = data.table("compas", data_dir=settings.data_dir, attribute=settings.attribute)
   began = time.perf_counter()
   group, costs = _attacked(table, SEEDS)
   seconds = {"attack": time.perf_counter() - began}

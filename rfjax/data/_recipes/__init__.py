@@ -1,0 +1,33 @@
+"""Recipes: which rows, features, labels and groups of a data set make the table of a paper.
+
+Each recipe takes the columns of a data set by split, the name of one of its variants or "" for the
+usual table, and its options, and returns the `Table`.
+"""
+
+import importlib
+from collections.abc import Callable
+
+from rfjax.data._split import Table
+
+_RECIPES = {  # module and function by data set, imported when first asked for
+  "adult": ("_adult", "adult"),
+  "animal10n": ("_images", "images"),
+  "cifar10": ("_images", "images"),
+  "cifar10_jpeg": ("_images", "images"),
+  "compas": ("_compas", "compas"),
+  "crowd_adult": ("_crowd", "crowd_adult"),
+  "crowd_compas": ("_crowd", "crowd_compas"),
+  "fair_robust": ("_roh", "fair_robust"),
+  "fairbatch": ("_roh", "fairbatch"),
+  "fashion_mnist": ("_images", "images"),
+  "german": ("_german", "german"),
+  "mnist": ("_images", "images"),
+}
+
+
+def recipe(name: str) -> Callable[..., Table]:
+  """The recipe of a data set, or ValueError where it has none."""
+  if name not in _RECIPES:
+    raise ValueError(f"{name} has no recipe of a table; these have one: {', '.join(_RECIPES)}")
+  module, function = _RECIPES[name]
+  return getattr(importlib.import_module(f"rfjax.data._recipes.{module}"), function)

@@ -1,0 +1,107 @@
+"""Human label noise by group, and what aggregation does to it (Roh et al., ICML 2020).
+
+This module is light, so that `rfjax run crowd --help` is quick; `run` imports what computes.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the experiment."""
+
+  least: float = 0.65
+  """Workers below this accuracy are left out; it is measured on one half of the rows."""
+  seeds: int = 32
+  """How many random halves, seeds 0, 1, ...; at least 2."""
+  steps: int = 100
+  """Steps of Dawid and Skene's EM."""
+  data_dir: pathlib.Path | None = None
+  """Folder with the data sets; RFJAX_DATA_DIR or ./data when left out."""
+  lanes: int | None = None
+  """Runs a device computes side by side; they decide the last bits."""
+  block: int | None = None
+  """Runs a call holds; they never change a bit."""
+
+
+def check(settings: Settings) -> None:
+  """Refuses settings that no run could use, before anything is read or compiled.
+
+  Args:
+    settings: the settings.
+
+  Raises:
+    ValueError: naming the setting, its value and the remedy.
+  """
+  from rfjax.core import _check
+
+  _check.number("least", settings.least, 0.0, 1.0)
+  _check.count("steps", settings.steps)
+  if _check.count("seeds", settings.seeds, 2) > _check.SEED_LIMIT:
+    raise ValueError(f"seeds must be at most 2**32, since seeds repeat, got {settings.seeds}")
+
+
+def run(settings: Settings, *, progress: bool = True) -> Any:
+  """Runs the experiment.
+
+  Args:
+    settings: the settings.
+    progress: show how far the runs are, on stderr.
+
+  Returns:
+    A result for `rows`, `tables` and `report`; `result.data` holds the `xarray.Dataset`s.
+
+  Raises:
+    ValueError: for settings that no run could use.
+    FileNotFoundError: where the answers are not there.
+  """
+  from rfjax.experiments import _crowd
+
+  check(settings)
+  return _crowd.run(settings, progress=progress)
+
+
+def rows(result: Any) -> list[dict[str, Any]]:
+  """The error rates of each way on all rows, and on the held-out half of each seed.
+
+  Args:
+    result: what `run` returned.
+
+  Returns:
+    The rows, with data, labels, seed (null for all rows), group, rows, wrong, one_if_zero and
+    zero_if_one; the last three are null where no row has such a label.
+  """
+  from rfjax.experiments import _crowd
+
+  return _crowd.rows(result)
+
+
+def tables(result: Any) -> dict[str, Any]:
+  """The tables that a reader wants first, by title.
+
+  Args:
+    result: what `run` returned.
+
+  Returns:
+    `rfjax.report.Table`s by title.
+  """
+  from rfjax.experiments import _crowd
+
+  return _crowd.tables(result)
+
+
+def report(result: Any, directory: pathlib.Path) -> pathlib.Path:
+  """Writes the page, its tables and the times.
+
+  Args:
+    result: what `run` returned.
+    directory: the folder to write to.
+
+  Returns:
+    The path of the page.
+  """
+  from rfjax.experiments import _crowd
+
+  return _crowd.write(result, directory)
