@@ -9,10 +9,12 @@ import jax
 
 from rfjax import catalog
 from rfjax.catalog._reader import unknown
+from rfjax.core import _check
 from rfjax.data._columns import columns
 from rfjax.data._fr_train import fr_train
 from rfjax.data._split import Split, Table, split
 
+_PICTURES = {"cifar10n": ("cifar10", "cifar10_jpeg")}  # labels of pictures that lie elsewhere
 _DRAWN = {"fr_train": fr_train}  # made from a seed, so that they need no file
 
 
@@ -46,6 +48,10 @@ def table(name: str, *, data_dir: str | os.PathLike[str] | None = None, **recipe
   catalog.data_set(stem)
   make = _recipes.recipe(stem)
   _check_options(name, make, recipe)
+  if stem in _PICTURES:
+    source = recipe.pop("pictures", _PICTURES[stem][0])
+    _check.choice("pictures", source, _PICTURES[stem])
+    recipe["pictures"] = columns(source, data_dir)
   return make(columns(stem, data_dir), variant, **recipe)
 
 

@@ -14,6 +14,7 @@ _RECIPES = {  # module and function by data set, imported when first asked for
   "animal10n": ("_images", "images"),
   "cifar10": ("_images", "images"),
   "cifar10_jpeg": ("_images", "images"),
+  "cifar10n": ("_human_labels", "cifar10n"),
   "compas": ("_compas", "compas"),
   "crowd_adult": ("_crowd", "crowd_adult"),
   "crowd_compas": ("_crowd", "crowd_compas"),

@@ -42,7 +42,8 @@ def _crowd(
   orders = {"race": _RACES[name], "gender": ("Female", "Male")}
   used = orders if attribute == "both" else {attribute: orders[attribute]}
   table = tabulate(
-    {**rows, "label": np.where(_given(rows, labels), "yes", "no")},
+    {n: v for n, v in rows.items() if v.ndim == 1}
+    | {"label": np.where(_given(rows, labels), "yes", "no")},
     label="label",
     positive="yes",
     numeric=_NUMERIC[name],
