@@ -119,7 +119,9 @@ def _array(array: Any, names: Sequence[str] | None) -> dict[str, np.ndarray]:
 
 def _one_axis(name: str, values: Any) -> np.ndarray:
   if np.ma.isMaskedArray(values):
-    return np.where(np.ma.getmaskarray(values), None, np.ma.getdata(values))
+    plain = np.ma.getdata(values).astype(object)
+    plain[np.ma.getmaskarray(values)] = None
+    return plain
   if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
     raise ValueError(f"column {name!r} is {values!r}: pass one value a row")
   # NumPy would turn a list of numbers and text into text: a list is looked at value by value.

@@ -200,8 +200,9 @@ def read_records(data_set: catalog.DataSet, data_dir: pathlib.Path) -> dict[str,
   import tensorflow_datasets as tfds
 
   made = tfds.builder_from_directory(_columns.records(data_set, data_dir))
+  skip: Any = tfds.decode.SkipDecoding
   encoded = set(data_set.columns) - set(_columns.arrays(data_set))
-  decoders = {name: tfds.decode.SkipDecoding() for name in encoded} or None
+  decoders = {name: skip() for name in encoded} or None
   sources = {split: made.as_data_source(split, decoders=decoders) for split in data_set.rows}
   return {split: _read_split(data_set, source) for split, source in sources.items()}
 

@@ -104,8 +104,8 @@ def _bounds(
   """The first validation row and the first test row, of `rows` to split and the parts given."""
   validation, test = given
   drawn = ["train"] + ["validation"] * (not validation) + ["test"] * (not test and not validation)
-  if fractions is None:
-    fractions = {3: (0.7, 0.1, 0.2), 2: (0.9, 0.1), 1: (1.0,)}[len(drawn)]
+  defaults = {3: (0.7, 0.1, 0.2), 2: (0.9, 0.1), 1: (1.0,)}
+  fractions = defaults[len(drawn)] if fractions is None else tuple(fractions)
   _check.number("fractions", fractions, 0.0, 1.0)
   if len(fractions) != len(drawn) or abs(sum(fractions) - 1) > 1e-6:
     raise ValueError(f"fractions must be of {', '.join(drawn)} with sum 1, got {tuple(fractions)}")

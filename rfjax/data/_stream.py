@@ -55,7 +55,7 @@ class Stream:
     rows = self.labels.num_rows
     order = np.asarray(random_order(key, rows, self.batch_size))
     options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=2 * self.threads)
-    batches = grain.MapDataset.source(order).map(self._features).to_iter_dataset(options)
+    batches = grain.MapDataset.source(list(order)).map(self._features).to_iter_dataset(options)
     for numbers, x in zip(order, batches, strict=True):
       yield self.labels.take(jnp.asarray(numbers)).replace(x=jnp.asarray(x))
 
@@ -196,8 +196,9 @@ def _fetch(
 
   made = tfds.builder_from_directory(_columns.records(data_set, folder))
   encoded = image_size is not None
+  skip: Any = tfds.decode.SkipDecoding
   # Their own decoder leaves palettes and inks as they are.
-  decoders = {_PICTURE: tfds.decode.SkipDecoding()} if encoded else None
+  decoders = {_PICTURE: skip()} if encoded else None
   source = made.as_data_source(split, decoders=decoders)
 
   def fetch(rows: np.ndarray) -> np.ndarray:

@@ -78,14 +78,15 @@ def _read(name: str, settings: Settings) -> Crowd:
     data.answers(name, data_dir=settings.data_dir, scores=scores) for scores in (False, True)
   )
   groups = {a: (table[a].batch.group, table[a].groups) for a in _ATTRIBUTES}
-  return Crowd(binary, scored, table[_ATTRIBUTES[0]].batch.truth.y, groups)
+  truth: Any = table[_ATTRIBUTES[0]].batch.truth.y
+  return Crowd(binary, scored, truth, groups)
 
 
 def _labels(crowd: Crowd, steps: int) -> dict[str, jax.Array]:
   """Labels of the ways that need no true one, [N] each."""
   width = crowd.answers.label.size // crowd.answers.num_items
   first = crowd.answers.label.reshape(-1, width)[:, 0]
-  score = aggregation.mean_score(crowd.scored, scores=[1, 2, 3, 4])
+  score = aggregation.mean_score(crowd.scored, scores=jnp.arange(1, 5))
   found = (
     first,
     aggregation.majority(crowd.answers),

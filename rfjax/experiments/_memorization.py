@@ -152,9 +152,9 @@ def rows(result: Result) -> list[dict[str, Any]]:
 
 
 def _fit_cell(curves: np.ndarray) -> report.Interval | str:
-  epochs = [_epochs_to_fit(curve) for curve in curves]
-  if None in epochs:
-    return f"not in {curves.shape[1]}"
+  epochs = [found for curve in curves if (found := _epochs_to_fit(curve)) is not None]
+  if len(epochs) < len(curves):
+    return f"{len(epochs)} of {len(curves)} seeds"
   return report.mean_interval(epochs)
 
 
@@ -209,8 +209,8 @@ def _figures(result: Result) -> tuple[report.Figure, report.Figure]:
   epochs = np.arange(1, result.settings.epochs + 1)
   curves = []
   for label, where in _variants(result).items():
-    interval = report.mean_interval(_curve(result, *where).T)
-    curves.append(report.Series(label, epochs, interval.mean, y_interval=interval.half_width))
+    mean, half = map(np.asarray, report.mean_interval(_curve(result, *where).T))
+    curves.append(report.Series(label, epochs, mean, y_interval=half))
   labels = result.data["labels"].sel(inputs=0)
   rates = labels.rate.values
   by_rate = {
@@ -219,8 +219,8 @@ def _figures(result: Result) -> tuple[report.Figure, report.Figure]:
   }
   lines = []
   for label, values in by_rate.items():
-    interval = report.mean_interval(values)
-    lines.append(report.Series(label, rates, interval.mean, y_interval=interval.half_width))
+    mean, half = map(np.asarray, report.mean_interval(values))
+    lines.append(report.Series(label, rates, mean, y_interval=half))
   chance = report.Reference(1 / 10, "chance", axis="y")
   band = "Bands are 95 % intervals of the mean over seeds."
   return (

@@ -52,9 +52,9 @@ def group_missing(rate: Rate) -> Transform:
   zeros where it is missing. The rate says by which mechanism: a number is missing completely at
   random; a number each group is missing not at random, by the value itself, where soft membership
   has the mean rate; a function of the batch's x and y is missing at random, and one that reads
-  `group` or `truth` is not. The given group is kept in `truth`, unless one is there already; x stays as it is,
-  even where a column of it holds the attribute. With one key, a higher rate strikes the rows of a
-  lower one and some more.
+  `group` or `truth` is not. The given group is kept in `truth`, unless one is there already; x
+  stays as it is, even where a column of it holds the attribute. With one key, a higher rate strikes
+  the rows of a lower one and some more.
 
   Args:
     rate: rho in [0, 1]: [], or [G], or a function of the batch that returns [B]; may be traced.

@@ -52,12 +52,13 @@ def record(data: Batch) -> Record:
   zero = jnp.zeros(())
   truth = data.truth
   labels = zero if truth is None or truth.y is None else data.mean(data.y != truth.y)
-  groups = zero if truth is None or truth.group is None else data.mean(_wrong_group(data))
+  true = None if truth is None else truth.group
+  groups = zero if true is None else data.mean(_wrong_group(data, true))
   return Record(labels, groups, _hash(data))
 
 
-def _wrong_group(data: Batch) -> jax.Array:
-  given, true = data.group, data.truth.group
+def _wrong_group(data: Batch, true: jax.Array) -> jax.Array:
+  given = data.group
   if given.ndim == true.ndim:
     return given != true if given.ndim == 1 else jnp.any(given != true, axis=-1)
   hard, soft = (given, true) if given.ndim == 1 else (true, given)
