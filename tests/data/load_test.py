@@ -34,9 +34,9 @@ def test_compas_reads_from_the_folder(tmp_path):
     data.load("compas", data_dir=tmp_path, key=KEY)
 
 
-def test_compas_needs_a_key(tmp_path):
-  with pytest.raises(ValueError, match="key"):
-    data.load("compas", data_dir=tmp_path)
+def test_rows_are_not_drawn_without_a_key():
+  with pytest.raises(ValueError, match="key is None"):
+    data.split(data.zafar(KEY, 10))
 
 
 @pytest.mark.parametrize(
