@@ -131,7 +131,7 @@ def test_compas_report_compares_by_pairs(short, tmp_path):
 def test_settings_files_of_the_repository_are_read(monkeypatch, capsys):
   monkeypatch.setattr(_device, "prepare", lambda: "")
   files = sorted((pathlib.Path(__file__).parents[2] / "experiments").glob("*/*.toml"))
-  assert len(files) >= 3
+  assert len(files) >= 5
   for path in files:
     assert cli.main(["run", str(path), "--seeds", "-1"]) == 2
-    assert "seeds must be an integer of at least 1, got -1" in capsys.readouterr().err
+    assert "seeds must be an integer of at least" in capsys.readouterr().err
