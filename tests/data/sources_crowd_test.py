@@ -56,30 +56,29 @@ def test_crowd_of_made_up_rows(name, file, tmp_path):
     assert found[column].tolist() == expected
 
 
-def bluebirds(folder, answers, truth="question,truth\n5,1\n3,0\n"):
-  (folder / "answer.csv").write_text("question,worker,answer\n" + answers)
-  (folder / "truth.csv").write_text(truth)
+def bluebirds(folder, answers):
+  (folder / "answer.csv").write_text("\n".join(["question,worker,answer", *answers]))
+  (folder / "truth.csv").write_text("question,truth\n7,1\n3,0\n5,1\n")
   whole = catalog.data_set("bluebirds")
-  shape = {"answers": "int32[3]", "workers": "int32[3]"}
-  small = dataclasses.replace(whole, rows={"train": 2}, files=(), columns=whole.columns | shape)
+  shape = {"answers": "int32[2]", "workers": "int32[2]"}
+  small = dataclasses.replace(whole, rows={"train": 3}, files=(), columns=whole.columns | shape)
   return _columns.read(small, folder)["train"]
 
 
+ANSWERS = ["3,9,0", "5,4,1", "7,9,1", "3,4,1", "5,9,0", "7,4,0"]
+
+
 def test_bluebirds_of_made_up_rows(tmp_path):
-  found = bluebirds(tmp_path, "3,7,0\n5,7,1\n5,9,0\n3,9,1\n3,2,0\n5,2,1\n")
-  assert found["question"].tolist() == [5, 3] and found["true_label"].tolist() == [1, 0]
-  assert found["workers"].tolist() == [[2, 7, 9], [2, 7, 9]]
-  assert found["answers"].tolist() == [[1, 1, 0], [0, 0, 1]]
+  found = bluebirds(tmp_path, ANSWERS)
+  assert found["question"].tolist() == [7, 3, 5] and found["true_label"].tolist() == [1, 0, 1]
+  assert found["workers"].tolist() == [[4, 9]] * 3
+  assert found["answers"].tolist() == [[0, 1], [1, 0], [1, 0]]
 
 
 @pytest.mark.parametrize(
   "answers",
-  [
-    "3,7,0\n5,7,1\n5,9,0\n3,9,1\n3,2,0\n",
-    "3,7,0\n5,7,1\n5,9,0\n3,9,1\n3,2,0\n3,2,1\n",
-    "3,7,0\n5,7,1\n5,9,0\n3,9,1\n3,2,0\n4,2,1\n",
-  ],
-  ids=["missing", "twice", "unknown question"],
+  [ANSWERS[:-1], ANSWERS + ["7,4,1"], ANSWERS[:-1] + ["7,9,0"], ANSWERS[:-1] + ["8,4,0"]],
+  ids=["missing", "more", "twice", "unknown question"],
 )
 def test_bluebirds_that_lack_an_answer_are_refused(answers, tmp_path):
   with pytest.raises(ValueError, match="one answer of every worker to every question"):

@@ -132,7 +132,7 @@ def test_the_rows_taken_are_those_of_the_oracle(algorithm, flip):
     start = np.asarray(jax.random.uniform(KEY, (4,), jnp.float64))
   oracle = Oracle(clean, pool, 6, flip, **options)
   taken = oracle.first(start, STEPS) if algorithm == 1 else oracle.second(STEPS)
-  assert len(set(taken)) > 9
+  assert len(set(taken)) > 6  # more than one window of rows: some leave it and others come
   last = taken[-6:]
   np.testing.assert_array_equal(new.x[ROWS:], oracle.px[last])
   np.testing.assert_array_equal(new.y[ROWS:], oracle.py[last])

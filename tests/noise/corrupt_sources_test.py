@@ -153,7 +153,7 @@ def test_a_pool_that_is_too_small_is_used_over_again():
 
 def test_sources_draw_their_own_and_evenly():
   runs = jax.vmap(lambda seed: corrupt("resample", key=jax.random.key(seed)).x[:, 0])
-  numbers = np.asarray(runs(jnp.arange(2000)))
+  numbers = np.asarray(runs(jnp.arange(1000)))
   _, y, z = arrays(dataset())
   pool = (z == 1) & (y == 1)
   counts = []
@@ -162,9 +162,9 @@ def test_sources_draw_their_own_and_evenly():
     found = numbers[:, struck[0]]
     values, count = np.unique(found, return_counts=True)
     np.testing.assert_array_equal(values, np.sort(np.asarray(dataset().x)[pool, 0]))
-    assert (np.abs(count - 2000 / pool.sum()) < 5 * np.sqrt(2000 / pool.sum())).all()
+    assert (np.abs(count - 1000 / pool.sum()) < 5 * np.sqrt(1000 / pool.sum())).all()
     counts.append(found)
-  assert abs((counts[0] == counts[1]).mean() - 1 / pool.sum()) < 5 * np.sqrt(1 / pool.sum() / 2000)
+  assert abs((counts[0] == counts[1]).mean() - 1 / pool.sum()) < 5 * np.sqrt(1 / pool.sum() / 1000)
 
 
 def neighbours(s, label, group):
@@ -252,6 +252,19 @@ def test_rows_take_their_noise_along_and_padding_none(kind):
   ):
     np.testing.assert_array_equal(new[:ROWS], old[order])
     np.testing.assert_array_equal(new[ROWS:], empty[ROWS:])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_are_not_valid_stay_and_are_not_taken(kind):
+  valid = np.random.default_rng(5).random(ROWS) < 0.6
+  noisy = corrupt(kind, data=dataset().replace(valid=jnp.asarray(valid)))
+  for new, old in zip(arrays(noisy), arrays(dataset()), strict=True):
+    np.testing.assert_array_equal(new[~valid], old[~valid])
+  assert valid[origin(noisy)[valid]].all()
+  if kind == "shuffle_group":
+    for s in BAD:
+      rows = valid & (source() == s)
+      assert np.asarray(noisy.group)[rows].sum() == np.asarray(dataset().group)[rows].sum()
 
 
 @pytest.mark.parametrize("kind", ["flip_group", "shuffle_group", "resample", "random_anchor"])

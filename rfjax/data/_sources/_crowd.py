@@ -52,7 +52,7 @@ def bluebirds(folder: Folder) -> dict[str, dict[str, np.ndarray]]:
   grid = np.stack(np.meshgrid(np.sort(questions), workers, indexing="ij"), axis=-1)
   if not np.array_equal(pairs, grid.reshape(-1, 2)):
     raise ValueError(f"{path} does not have one answer of every worker to every question")
-  rank = np.argsort(np.argsort(questions))
+  rank = np.searchsorted(np.sort(questions), questions)
   return {
     "train": {
       "question": questions,
