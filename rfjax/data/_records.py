@@ -12,7 +12,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -142,7 +142,7 @@ def prepare(
   data_set, folder = catalog.data_set(name), data_folder(data_dir)[1]
   manual = folder / data_set.folder if manual_dir is None else pathlib.Path(manual_dir)
   found = _columns.read(data_set, manual)
-  made = not folder.exists()
+  made = [path for path in (folder, *folder.parents) if not path.exists()]
   folder.mkdir(parents=True, exist_ok=True)
   try:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".preparing-") as work:
@@ -150,7 +150,7 @@ def prepare(
       return _move(written, _columns.records(data_set, folder))
   except BaseException:
     if made:
-      shutil.rmtree(folder, ignore_errors=True)
+      shutil.rmtree(made[-1], ignore_errors=True)
     raise
 
 
@@ -191,20 +191,33 @@ def _move(written: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
   old = written.with_name("old")
   if target.exists():
     os.replace(target, old)
-  os.replace(written, target)
+  try:
+    os.replace(written, target)
+  except BaseException:
+    if old.exists():
+      os.replace(old, target)
+    raise
   return target
 
 
 def read_records(data_set: catalog.DataSet, data_dir: pathlib.Path) -> dict[str, Columns]:
   """The columns of a prepared data set from its records, but for encoded pictures."""
+  read = lambda split: _read_split(data_set, source(data_set, data_dir, split))
+  return {split: read(split) for split in data_set.rows}
+
+
+def source(data_set: catalog.DataSet, data_dir: pathlib.Path, split: str) -> Any:
+  """The rows of a prepared split, read when they are asked for; encoded pictures stay encoded.
+
+  The decoder of tensorflow-datasets would leave palettes and inks as they are.
+  """
   import tensorflow_datasets as tfds
 
-  made = tfds.builder_from_directory(_columns.records(data_set, data_dir))
-  skip: Any = tfds.decode.SkipDecoding
+  # Their decorators hide from type checkers what the methods take.
+  made = cast(Any, tfds.builder_from_directory(_columns.records(data_set, data_dir)))
   encoded = set(data_set.columns) - set(_columns.arrays(data_set))
-  decoders = {name: skip() for name in encoded} or None
-  sources = {split: made.as_data_source(split, decoders=decoders) for split in data_set.rows}
-  return {split: _read_split(data_set, source) for split, source in sources.items()}
+  decoders = {name: tfds.decode.SkipDecoding() for name in encoded} or None
+  return made.as_data_source(split, decoders=decoders)
 
 
 def _read_split(data_set: catalog.DataSet, source: Any) -> Columns:

@@ -16,6 +16,7 @@ from rfjax.catalog._reader import unknown
 from rfjax.core import Batch, Truth, _check, random_order
 from rfjax.data import _columns
 from rfjax.data._columns import Kind
+from rfjax.data._records import source
 from rfjax.data._sources._encoded import decode
 
 _PICTURE = "image"
@@ -192,17 +193,10 @@ def _codes(
 def _fetch(
   data_set: catalog.DataSet, folder: pathlib.Path, split: str, image_size: int | None
 ) -> Callable[[np.ndarray], np.ndarray]:
-  import tensorflow_datasets as tfds
-
-  made = tfds.builder_from_directory(_columns.records(data_set, folder))
-  encoded = image_size is not None
-  skip: Any = tfds.decode.SkipDecoding
-  # Their own decoder leaves palettes and inks as they are.
-  decoders = {_PICTURE: skip()} if encoded else None
-  source = made.as_data_source(split, decoders=decoders)
+  records = source(data_set, folder, split)
 
   def fetch(rows: np.ndarray) -> np.ndarray:
-    pictures = [row[_PICTURE] for row in source.__getitems__(rows.tolist())]
+    pictures = [row[_PICTURE] for row in records.__getitems__(rows.tolist())]
     if image_size is None:
       return np.stack(pictures)
     return np.stack([_square(decode(p, data_set.name), image_size) for p in pictures])

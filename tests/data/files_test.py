@@ -170,7 +170,7 @@ def prepare(folder, manual):
 
 def fails_and_writes_nothing(folder, match, error=ValueError):
   """Into the folder of data, and into one that is not there."""
-  manual, new = folder / "mnist", folder.parent / "new"
+  manual, new = folder / "mnist", folder.parent / "new" / "and deep"
   before = records(folder)
   for where in (folder, new):
     with pytest.raises(error, match=match):
@@ -207,7 +207,7 @@ def test_missing_file_prepares_nothing(mnist):
 
 def test_what_stops_the_writing_leaves_no_trace_and_the_older_records(mnist, monkeypatch):
   folder, _, _ = mnist
-  manual, new = folder / "mnist", folder.parent / "new"
+  manual, new = folder / "mnist", folder.parent / "new" / "and deep"
   written = prepare(folder, manual)
   assert written == folder / "rfjax_mnist" / "1.0.0"
   before = records(folder)
@@ -221,7 +221,7 @@ def test_what_stops_the_writing_leaves_no_trace_and_the_older_records(mnist, mon
     for where in (folder, new):
       with pytest.raises(KeyboardInterrupt):
         prepare(where, manual)
-  assert records(folder) == before and not new.exists()
+  assert records(folder) == before and not new.parent.exists()
   fresh = _records.read_records(catalog.data_set("mnist"), folder)
   (manual / LABELS).unlink()  # with which neither records nor cache need to do
   for found in (fresh, _columns.columns("mnist", folder)):
@@ -229,3 +229,19 @@ def test_what_stops_the_writing_leaves_no_trace_and_the_older_records(mnist, mon
       assert len(found[split]["label"]) == rows
       for name, values in found[split].items():
         np.testing.assert_array_equal(values, read[split][name])
+
+
+def test_records_that_cannot_be_moved_leave_the_older_ones(mnist, monkeypatch):
+  folder, _, _ = mnist
+  target = prepare(folder, folder / "mnist")
+  before, replace = records(folder), os.replace
+
+  def refuse(source, destination):
+    if destination == target and "old" not in str(source):
+      raise PermissionError("the disk is full")
+    replace(source, destination)
+
+  monkeypatch.setattr(os, "replace", refuse)
+  with pytest.raises(PermissionError):
+    prepare(folder, folder / "mnist")
+  assert records(folder) == before

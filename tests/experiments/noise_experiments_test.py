@@ -23,7 +23,7 @@ def memorized(tmp_path_factory):
 
   def split(rows):
     label = (np.arange(rows) % 10).astype(np.int32)
-    image = np.clip(means[label] + rng.normal(0, 12, (rows, 28, 28)), 0, 255).astype(np.uint8)
+    image = np.clip(means[label] + rng.normal(0, 40, (rows, 28, 28)), 0, 255).astype(np.uint8)
     return {"image": image, "label": label}
 
   found = {"train": split(60), "test": split(50)}
@@ -51,7 +51,7 @@ def test_every_variant_has_a_row_a_seed(memorized):
 def test_the_network_fits_all_and_generalises_from_true_labels_alone(memorized):
   by = {(r["pictures"], r["rate"], r["seed"]): r for r in memorization.rows(memorized[0])}
   for row in by.values():
-    assert row["train_accuracy"] >= 0.99 and row["epochs_to_fit"] <= 25, row
+    assert row["train_accuracy"] >= 0.99 and row["epochs_to_fit"] <= 15, row
   for seed in (0, 1):
     assert by["as they are", 0.0, seed]["test_accuracy"] > 0.9
     assert by["shuffled pixels", 0.0, seed]["test_accuracy"] > 0.9
