@@ -4,6 +4,7 @@ from . import catalog as catalog
 from . import convergence as convergence
 from . import core as core
 from . import data as data
+from . import losses as losses
 from . import metrics as metrics
 from . import noise as noise
 from . import report as report

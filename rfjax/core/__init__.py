@@ -3,6 +3,9 @@
 from rfjax.core._batch import NO_ADDRESS as NO_ADDRESS
 from rfjax.core._batch import Batch as Batch
 from rfjax.core._batch import Truth as Truth
+from rfjax.core._draws import kth_largest as kth_largest
+from rfjax.core._draws import rank as rank
+from rfjax.core._draws import uniform as uniform
 from rfjax.core._entropy import cross_entropy as cross_entropy
 from rfjax.core._fit import Log as Log
 from rfjax.core._fit import fit as fit

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check, read, stateless
+from rfjax.core import Batch, Transform, _check, rank, read, stateless
 from rfjax.noise._class_conditional import check_classes
-from rfjax.noise._draws import count, rank, relabel
+from rfjax.noise._draws import count, relabel
 
 _TOLERANCE = 1e-3  # half-precision networks
 

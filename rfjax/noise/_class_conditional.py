@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check, stateless
-from rfjax.noise._draws import categorical, relabel, select, uniform
+from rfjax.core import Batch, Transform, _check, stateless, uniform
+from rfjax.noise._draws import categorical, relabel, select
 
 _TOLERANCE = 1e-4
 

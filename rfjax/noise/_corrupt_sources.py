@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from rfjax.core import NO_ADDRESS, Batch, Transform, _check, stateless
-from rfjax.noise._draws import rank, uniform, with_truth
+from rfjax.core import NO_ADDRESS, Batch, Transform, _check, rank, stateless, uniform
+from rfjax.noise._draws import with_truth
 from rfjax.noise._group_flip import hard_group
 
 

@@ -1,28 +1,17 @@
-"""What all noise shares: draws that belong to a row, the rows that a rate selects, the truth."""
+"""What all noise shares: the rows that a rate selects, where they go, the truth."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Truth
-
-
-def uniform(key: jax.Array, batch: Batch, shape: tuple[int, ...] = ()) -> jax.Array:
-  """Uniform draws in [0, 1), [B, *shape]; a row has the same ones whatever rows are beside it."""
-  return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i), shape))(batch.index)
+from rfjax.core import Batch, Truth, rank
 
 
 def count(rate: Any, valid: jax.Array) -> jax.Array:
   """How many of the valid rows a rate is, int32 []: the whole part of rate times rows."""
   # In float32 a product such as 0.29 * 100 may fall just short of the whole number that it means.
   return jnp.floor(rate * jnp.sum(valid) + 1e-3).astype(jnp.int32)
-
-
-def rank(values: jax.Array) -> jax.Array:
-  """The place of each value in ascending order, int32 [B]; equal values go by row number."""
-  order = jnp.argsort(values)
-  return jnp.zeros(values.shape, jnp.int32).at[order].set(jnp.arange(values.size, dtype=jnp.int32))
 
 
 def select(u: jax.Array, rate: Any, valid: jax.Array, exact_count: bool) -> jax.Array:

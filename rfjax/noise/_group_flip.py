@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check, stateless
+from rfjax.core import Batch, Transform, _check, stateless, uniform
 from rfjax.noise._class_conditional import check_matrix
-from rfjax.noise._draws import categorical, select, uniform, with_truth
+from rfjax.noise._draws import categorical, select, with_truth
 
 
 def hard_group(batch: Batch, by: str) -> jax.Array:

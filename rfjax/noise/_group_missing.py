@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check, stateless
-from rfjax.noise._draws import select, uniform, with_truth
+from rfjax.core import Batch, Transform, _check, stateless, uniform
+from rfjax.noise._draws import select, with_truth
 from rfjax.noise._group_flip import check_groups
 
 Rate = ArrayLike | Callable[[Batch], ArrayLike]

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr, ndtri
 
-from rfjax.core import Batch, Transform, _check, stateless
+from rfjax.core import Batch, Transform, _check, stateless, uniform
 from rfjax.core._network import as_float
 from rfjax.noise._class_conditional import move
-from rfjax.noise._draws import uniform
 
 
 def _truncated_normal(u: jax.Array, mean: Any, std: Any) -> jax.Array:

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check, logistic_regression
-from rfjax.noise._draws import count, rank, with_truth
+from rfjax.core import Batch, Transform, _check, logistic_regression, rank
+from rfjax.noise._draws import count, with_truth
 
 
 class MarginFlipState(NamedTuple):

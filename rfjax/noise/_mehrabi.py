@@ -5,9 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import NO_ADDRESS, Batch, Transform, _check, group_mean, stateless
+from rfjax.core import NO_ADDRESS, Batch, Transform, _check, group_mean, stateless, uniform
 from rfjax.noise import _append
-from rfjax.noise._draws import uniform
 
 KINDS = ("random", "non_random")
 _BLOCK = 128

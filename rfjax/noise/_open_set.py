@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, Truth, _check, stateless
-from rfjax.noise._draws import select, uniform, with_truth
+from rfjax.core import Batch, Transform, Truth, _check, stateless, uniform
+from rfjax.noise._draws import select, with_truth
 
 
 def _check_pool(pool: ArrayLike) -> None:

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, stateless
-from rfjax.noise._draws import select, uniform
+from rfjax.core import Batch, Transform, _check, stateless, uniform
+from rfjax.noise._draws import select
 
 _CHUNK = 256  # images at a time: the draws of a whole data set would be many times its size
 

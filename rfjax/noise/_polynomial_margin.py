@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check, stateless
+from rfjax.core import Batch, Transform, _check, stateless, uniform
 from rfjax.noise._by_hardness import check_probs, read_probs
-from rfjax.noise._draws import relabel, uniform
+from rfjax.noise._draws import relabel
 
 _CURVES = {
   1: lambda g: (1 - g**2) / 2,

@@ -5,10 +5,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, logistic_regression
+from rfjax.core import Batch, Transform, _check, logistic_regression, rank, uniform
 from rfjax.noise import _append
 from rfjax.noise._append import Rows
-from rfjax.noise._draws import rank, uniform
 
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:

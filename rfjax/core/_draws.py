@@ -1,0 +1,85 @@
+"""Draws that belong to a row, and places in an order: what noise, selections and losses share."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rfjax.core._batch import Batch
+
+
+def uniform(key: jax.Array, batch: Batch, shape: tuple[int, ...] = ()) -> jax.Array:
+  """Uniform draws in [0, 1) that belong to a row, whatever rows are beside it.
+
+  Args:
+    key: a key from `jax.random.key`.
+    batch: the rows, by their `index`.
+    shape: of the draws of one row.
+
+  Returns:
+    The draws [B, *shape].
+
+  Examples:
+    >>> import jax, jax.numpy as jnp, rfjax
+    >>> from rfjax.core import uniform
+    >>> rows = rfjax.Batch.from_arrays([[0.0], [1.0], [2.0]], [0, 1, 0])
+    >>> one, two = (uniform(jax.random.key(0), b) for b in (rows, rows.take(jnp.array([2, 0]))))
+    >>> two.tolist() == [one[2], one[0]]
+    True
+  """
+  return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i), shape))(batch.index)
+
+
+def rank(values: jax.Array) -> jax.Array:
+  """The place of each value in ascending order; equal values go by row number.
+
+  Args:
+    values: [B].
+
+  Returns:
+    The places, int32 [B], from 0.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from rfjax.core import rank
+    >>> rank(jnp.array([0.5, 0.1, 0.5])).tolist()
+    [1, 0, 2]
+  """
+  order = jnp.argsort(values)
+  return jnp.zeros(values.shape, jnp.int32).at[order].set(jnp.arange(values.size, dtype=jnp.int32))
+
+
+def kth_largest(values: jax.Array, k: Any) -> jax.Array:
+  r"""The k-th largest value, exactly and without sorting.
+
+  The bits of a float are mapped to an unsigned integer of the same order, whose bits are then found
+  from the highest to the lowest, each by counting the values that are at least as large: as many
+  passes as a float has bits, whatever n is.
+
+  Args:
+    values: floats [n], none of them NaN.
+    k: from 1 for the largest to n for the smallest; may be traced.
+
+  Returns:
+    The value []; infinity for k < 1, and minus infinity for k > n.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from rfjax.core import kth_largest
+    >>> float(kth_largest(jnp.array([3.0, -1.0, 2.0]), 2))
+    2.0
+  """
+  kind = jnp.dtype(f"uint{values.dtype.itemsize * 8}")
+  width, top = kind.itemsize * 8, jnp.array(1, kind) << (kind.itemsize * 8 - 1)
+  bits = jax.lax.bitcast_convert_type(values + 0.0, kind)  # -0.0 becomes 0.0
+  # Negative floats have the sign bit, and grow as the other bits fall.
+  ordered = jnp.where(bits >= top, ~bits, bits | top)
+
+  def body(i: Any, found: jax.Array) -> jax.Array:
+    candidate = found | (top >> jnp.asarray(i).astype(kind))
+    return jnp.where(jnp.sum(ordered >= candidate) >= k, candidate, found)
+
+  found = jax.lax.fori_loop(0, width, body, jnp.array(0, kind))
+  back = jax.lax.bitcast_convert_type(jnp.where(found >= top, found ^ top, ~found), values.dtype)
+  beyond = jnp.where(k < 1, jnp.inf, -jnp.inf).astype(values.dtype)
+  return jnp.where((k < 1) | (k > values.size), beyond, back)
