@@ -52,7 +52,7 @@ def cdr(rate: float | jax.Array, *, scale: bool = True) -> optax.GradientTransfo
     del params
     return optax.EmptyState()
 
-  def update(updates: Any, state: optax.EmptyState, params: Any = None) -> tuple[Any, Any]:
+  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
     if params is None:
       raise ValueError("cdr needs params: pass them to update, as train_step does")
     critical = jax.tree.map(lambda g, p: jnp.abs(g * p), updates, params)

@@ -20,8 +20,8 @@ def _scale(pi: Any) -> jax.Array:
 def jensen_shannon(pi: float | jax.Array = 0.5) -> Transform:
   r"""The Jensen-Shannon divergence of label and prediction, scaled.
 
-  $$\mathrm{cost}_{ik} = \frac{\pi\, \mathrm{KL}(e_k \Vert m) + (1 - \pi)\, \mathrm{KL}(p_i \Vert m)}
-  {-(1 - \pi) \log(1 - \pi)}, \qquad m = \pi\, e_k + (1 - \pi)\, p_i$$
+  $$\mathrm{cost}_{ik} = \frac{\pi\, \mathrm{KL}(e_k \Vert m) + (1 - \pi)\,
+  \mathrm{KL}(p_i \Vert m)}{-(1 - \pi) \log(1 - \pi)}, \qquad m = \pi\, e_k + (1 - \pi)\, p_i$$
 
   It comes close to cross-entropy as pi goes to 0, and to `unhinged` as pi goes to 1. The divergence
   is not linear in the label: for a soft target the loss is the mean over hard ones.

@@ -19,9 +19,10 @@ def _partner_labels(batch: Batch, key: jax.Array) -> jax.Array:
 def peer_loss(alpha: float | jax.Array = 1.0, *, sampled: bool = False) -> Transform:
   r"""Peer loss: takes from a loss what it would be for the label of some other example.
 
-  $$\mathrm{cost}_{ik} \leftarrow \mathrm{cost}_{ik} - \alpha \sum_j \hat\pi_j\, \mathrm{cost}_{ij}$$
+  $$\mathrm{cost}_{ik} \leftarrow \mathrm{cost}_{ik} -
+  \alpha \sum_j \hat\pi_j\, \mathrm{cost}_{ij}$$
 
-  where pi-hat are the shares of the given labels in the batch: the mean over all partners, of which
+  where pi-hat are the shares of the given labels in the batch: the mean over all partners, of whom
   the paper draws one a row. A model that agrees with labels blindly gains nothing. With alpha = 1
   and balanced classes the minimiser under class-conditional noise is that of clean labels, without
   a rate. The loss may be negative. It maps the cost: put it behind any loss. For a strength that
@@ -29,7 +30,7 @@ def peer_loss(alpha: float | jax.Array = 1.0, *, sampled: bool = False) -> Trans
 
   Args:
     alpha: at least 0; may be traced.
-    sampled: whether a partner is drawn for each row, from the batch and by `index`, as in the paper.
+    sampled: whether a partner is drawn for each row, from the batch, as in the paper.
 
   Returns:
     The transform; it writes cost.

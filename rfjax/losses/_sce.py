@@ -17,7 +17,8 @@ def _penalty(clip: float | jax.Array) -> float | jax.Array:
 def rce(clip: float | jax.Array = 1e-4) -> Transform:
   r"""Reverse cross-entropy, where the prediction is asked to explain the label.
 
-  $$\mathrm{cost}_{ik} = -\sum_j p_{ij} \log \max([j = k], \epsilon) = -\log \epsilon\;(1 - p_{ik})$$
+  $$\mathrm{cost}_{ik} = -\sum_j p_{ij} \log \max([j = k], \epsilon) =
+  -\log \epsilon\;(1 - p_{ik})$$
 
   It is the mean absolute error times -log(epsilon) / 2, and as symmetric.
 

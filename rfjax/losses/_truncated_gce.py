@@ -56,12 +56,12 @@ def truncated_gce(
   Examples:
     >>> import jax, optax, rfjax
     >>> from rfjax import architectures, losses
-    >>> data = rfjax.Batch.from_arrays([[-2.0], [-1.0], [1.0], [2.0]], [0, 0, 1, 0])
+    >>> data = rfjax.Batch.from_arrays([[-2.0], [-1.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1, 0])
     >>> method = losses.truncated_gce(0.7, 0.5, start=20, every=5)
     >>> state, _ = rfjax.fit(architectures.logistic(), method, optax.sgd(0.5), data,
     ...                      key=jax.random.key(0), epochs=40)
     >>> state.method.inside.tolist()
-    [1.0, 1.0, 1.0, 0.0]
+    [1.0, 1.0, 1.0, 1.0, 0.0]
   """
   _check.number("q", q, 0.0, 1.0)
   _check.number("threshold", threshold, 0.0, 1.0)
