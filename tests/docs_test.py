@@ -17,6 +17,7 @@ FAMILIES = (
   "convergence",
   "core",
   "data",
+  "losses",
   "metrics",
   "noise",
   "report",

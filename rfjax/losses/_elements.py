@@ -26,7 +26,7 @@ def check_loss(name: str, t: Transform) -> None:
   if not isinstance(t, Transform) or t.writes != ("loss",):
     writes = getattr(t, "writes", None)
     raise ValueError(
-      f"{name} must be a loss, got a transform that writes {writes!r}: pass gce(0.7)"
+      f"{name} must be a loss, got what writes {writes!r}: pass one such as gce(0.7)"
     )
 
 

@@ -27,16 +27,19 @@ def negative_learning(
 ) -> Transform:
   r"""Negative learning for noisy labels, in up to three phases.
 
-  $$\mathrm{cost}_{ik} = -\log(1 - p_{ik}), \qquad \mathrm{target}_i = e_{\bar k},\quad
-  \bar k \sim \mathrm{Uniform}(\{1, \dots, C\} \setminus \{y_i\})$$
+  $$\mathrm{cost}_{ik} = -L \log(1 - p_{ik}), \qquad
+  \mathrm{target}_i = \frac{1}{L} \sum_{l=1}^L e_{\bar k_l}, \quad
+  \bar k_l \sim \mathrm{Uniform}(\{1, \dots, C\} \setminus \{y_i\})$$
 
   A label drawn among the others is rarely the true one, so that wrong labels teach little that is
-  wrong. Selective negative learning then keeps the examples with p_y > 1 / C only, and selective
-  positive learning trains those with p_y > gamma by cross-entropy on the given label.
+  wrong; an example loses the sum over its L labels. Selective negative learning then keeps the
+  examples with p_y > 1 / C only, and selective positive learning trains those with p_y > gamma by
+  cross-entropy on the given label. p_y is what the network says now; the authors' code takes the
+  mean of the last ten epochs.
 
   Args:
-    num_labels: how many labels are drawn for each example and step, with replacement, at least 1.
-      The authors draw 1 of 10 classes and 110 of 100.
+    num_labels: L, how many labels are drawn for each example and step, with replacement, at least
+      1. The authors draw 1 of 10 classes and 110 of 100.
     selective_from: the first epoch of selective negative learning; never when None.
     positive_from: the first epoch of selective positive learning; never when None.
     gamma: in [0, 1]; may be traced.
@@ -74,10 +77,11 @@ def negative_learning(
     positive = False if last is None else epoch >= last
     known = jax.lax.stop_gradient(jnp.exp(at_label(batch.log_probs, batch.y)))
     lowest = jnp.where(positive, gamma, jnp.where(selective, 1 / batch.num_classes, -1.0))
-    negative = _complementary(batch, num_labels, key)
+    negative = num_labels * log_complement(batch.log_probs)
+    target = _complementary(batch, num_labels, key)
     return batch.replace(
-      cost=-jnp.where(positive, batch.log_probs, log_complement(batch.log_probs)),
-      target=jnp.where(positive, batch.target, negative),
+      cost=-jnp.where(positive, batch.log_probs, negative),
+      target=jnp.where(positive, batch.target, target),
       keep=batch.keep * (known > lowest),
     ), state
 

@@ -1,0 +1,184 @@
+"""Training on noisy labels: methods side by side on the same splits, noise and initialisation.
+
+This module is light, so that `rfjax run noisy-labels --help` is quick; `run` imports what trains.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any, Literal
+
+METHODS = (
+  "cross_entropy",
+  "mae",
+  "unhinged",
+  "gce",
+  "truncated_gce",
+  "sce",
+  "focal",
+  "nce",
+  "nce_mae",
+  "nce_rce",
+  "nfl_rce",
+  "taylor",
+  "jensen_shannon",
+  "gjs",
+  "bi_tempered",
+  "phuber",
+  "npcl",
+  "peer_loss",
+  "dmi",
+  "negative_learning",
+  "label_smoothing",
+  "mixup",
+  "elr",
+  "cdr",
+)
+BASELINE = METHODS[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the experiment; the same for all methods."""
+
+  data: Literal["fashion_mnist", "mnist"] = "fashion_mnist"
+  """The pictures."""
+  images: int = 10_000
+  """How many of the training pictures are used, a tenth of them for validation; drawn by seed."""
+  noise: Literal["symmetric", "pair", "asymmetric"] = "symmetric"
+  """How labels go wrong: to any other class, to the next one, or to one that looks alike."""
+  rate: float = 0.4
+  """Share of wrong labels, in validation too."""
+  method: str = ",".join(METHODS)
+  """The methods, separated by commas; cross_entropy is always run."""
+  network: Literal["mlp", "cnn"] = "mlp"
+  """784-256-128-10, or two convolutions."""
+  epochs: int = 30
+  """Passes over the pictures."""
+  batch_size: int = 128
+  """Pictures a step."""
+  learning_rate: float = 0.05
+  """Of SGD with momentum 0.9, at its start; it falls to 0 by a cosine."""
+  seeds: int = 5
+  """How many seeds, 0, 1, ...; at least 2."""
+  data_dir: pathlib.Path | None = None
+  """Folder with the data sets; RFJAX_DATA_DIR or ./data when left out."""
+  lanes: int | None = None
+  """Runs a device computes side by side; they decide the last bits."""
+  block: int | None = None
+  """Runs a call holds; they never change a bit."""
+
+
+def methods(settings: Settings) -> tuple[str, ...]:
+  """The methods that are run, the baseline first.
+
+  Args:
+    settings: the settings.
+
+  Returns:
+    Their names.
+
+  Raises:
+    ValueError: for a name that is not known.
+
+  Examples:
+    >>> from rfjax.experiments import noisy_labels
+    >>> noisy_labels.methods(noisy_labels.Settings(method="gce,mae"))
+    ('cross_entropy', 'gce', 'mae')
+  """
+  from rfjax.catalog._reader import unknown
+
+  named = [name.strip() for name in settings.method.split(",") if name.strip()]
+  for name in named:
+    if name not in METHODS:
+      raise unknown("method", name, METHODS)
+  return tuple(dict.fromkeys((BASELINE, *named)))
+
+
+def check(settings: Settings) -> None:
+  """Refuses settings that no run could use, before anything is read or compiled.
+
+  Args:
+    settings: the settings.
+
+  Raises:
+    ValueError: naming the setting, its value and the remedy.
+  """
+  from rfjax.core import _check
+
+  methods(settings)
+  _check.number("rate", settings.rate, 0.0, 1.0, open_high=True)
+  _check.count("images", settings.images, 10)
+  for name in ("epochs", "batch_size"):
+    _check.count(name, getattr(settings, name))
+  if settings.batch_size > settings.images * 9 // 10:
+    raise ValueError(
+      f"batch_size must be at most the {settings.images * 9 // 10} training images, got"
+      f" {settings.batch_size}"
+    )
+  _check.number("learning_rate", settings.learning_rate, 0.0, open_low=True, open_high=True)
+  if _check.count("seeds", settings.seeds, 2) > _check.SEED_LIMIT:
+    raise ValueError(f"seeds must be at most 2**32, since seeds repeat, got {settings.seeds}")
+
+
+def run(settings: Settings, *, progress: bool = True) -> Any:
+  """Runs the experiment.
+
+  Args:
+    settings: the settings.
+    progress: show how far the runs are, on stderr.
+
+  Returns:
+    A result for `rows`, `tables` and `report`; `result.data` holds an `xarray.Dataset` a method.
+
+  Raises:
+    ValueError: for settings that no run could use.
+    FileNotFoundError: where the pictures are not there.
+  """
+  from rfjax.experiments import _noisy_labels
+
+  check(settings)
+  return _noisy_labels.run(settings, progress=progress)
+
+
+def rows(result: Any) -> list[dict[str, Any]]:
+  """The runs, one dictionary each.
+
+  Args:
+    result: what `run` returned.
+
+  Returns:
+    The rows, with method, rate_source, seed, last, selected, selected_epoch, best, memorized,
+    label_rate and label_hash.
+  """
+  from rfjax.experiments import _noisy_labels
+
+  return _noisy_labels.rows(result)
+
+
+def tables(result: Any) -> dict[str, Any]:
+  """The tables that a reader wants first, by title.
+
+  Args:
+    result: what `run` returned.
+
+  Returns:
+    `rfjax.report.Table`s by title.
+  """
+  from rfjax.experiments import _noisy_labels
+
+  return _noisy_labels.tables(result)
+
+
+def report(result: Any, directory: pathlib.Path) -> pathlib.Path:
+  """Writes the page, its tables and the times.
+
+  Args:
+    result: what `run` returned.
+    directory: the folder to write to.
+
+  Returns:
+    The path of the page.
+  """
+  from rfjax.experiments import _noisy_labels
+
+  return _noisy_labels.write(result, directory)
