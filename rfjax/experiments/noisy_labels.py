@@ -110,10 +110,10 @@ def check(settings: Settings) -> None:
   _check.count("images", settings.images, 10)
   for name in ("epochs", "batch_size"):
     _check.count(name, getattr(settings, name))
-  if settings.batch_size > settings.images * 9 // 10:
+  trained = settings.images - settings.images // 10
+  if settings.batch_size > trained:
     raise ValueError(
-      f"batch_size must be at most the {settings.images * 9 // 10} training images, got"
-      f" {settings.batch_size}"
+      f"batch_size must be at most the {trained} training images, got {settings.batch_size}"
     )
   _check.number("learning_rate", settings.learning_rate, 0.0, open_low=True, open_high=True)
   if _check.count("seeds", settings.seeds, 2) > _check.SEED_LIMIT:

@@ -1,0 +1,108 @@
+"""The noisy-labels experiment: its methods, a small run, its rows and page, and what it refuses."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from rfjax import catalog
+from rfjax.data import _sources
+from rfjax.experiments import _noisy_labels, noisy_labels
+from rfjax.experiments._noisy_labels_methods import RECIPES
+
+SMALL = noisy_labels.Settings(
+  data="mnist", images=60, rate=0.4, method="gce,npcl,cdr", epochs=12, batch_size=18, seeds=2
+)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+  """80 made-up pictures of 28 x 28 in ten classes, and 50 for the test set."""
+  rng = np.random.default_rng(0)
+  means = rng.integers(40, 216, (10, 28, 28))
+
+  def split(rows):
+    label = (np.arange(rows) % 10).astype(np.int32)
+    image = np.clip(means[label] + rng.normal(0, 40, (rows, 28, 28)), 0, 255).astype(np.uint8)
+    return {"image": image, "label": label}
+
+  found = {"train": split(80), "test": split(50)}
+  small = dataclasses.replace(catalog.data_set("mnist"), rows={"train": 80, "test": 50})
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(catalog, "data_set", lambda name: small)
+    patch.setattr(_sources, "read", lambda data_set, folder: found)
+    yield
+
+
+@pytest.fixture(scope="module")
+def result(pictures):
+  return noisy_labels.run(SMALL, progress=False)
+
+
+def test_every_named_method_has_a_recipe():
+  assert tuple(RECIPES) == noisy_labels.METHODS
+
+
+@pytest.mark.parametrize("name", noisy_labels.METHODS)
+def test_every_method_trains(pictures, name):
+  settings = dataclasses.replace(SMALL, noise="pair", epochs=4)
+  split = _noisy_labels.data.load("mnist", fractions=(1.0, 0.0))
+  train = _noisy_labels._trainer(settings, RECIPES[name], split.train, split.test)
+  found = jax.eval_shape(train, np.uint32(0), np.float32(0.4))
+  assert found["test"].shape == found["memorized"].shape == (4,)
+
+
+def test_rows_pick_by_validation_and_share_the_noise(result):
+  rows = noisy_labels.rows(result)
+  assert [r["method"] for r in rows[::2]] == ["cross_entropy", "gce", "npcl", "cdr"]
+  for seed in (0, 1):
+    mine = [r for r in rows if r["seed"] == seed]
+    assert len({r["label_hash"] for r in mine}) == len({r["label_rate"] for r in mine}) == 1
+    assert 0.2 < mine[0]["label_rate"] < 0.6
+  for row in rows:
+    i = row["seed"]
+    curve = {m: result.data[row["method"]][m].values[i] for m in ("validation", "test")}
+    assert row["last"] == pytest.approx(curve["test"][-1])
+    assert row["best"] == pytest.approx(curve["test"].max())
+    assert curve["validation"][row["selected_epoch"] - 1] == curve["validation"].max()
+    assert row["selected"] == pytest.approx(curve["test"][row["selected_epoch"] - 1])
+    assert (row["rate_source"] == "given") == (row["method"] in ("npcl", "cdr"))
+
+
+def test_the_table_has_paired_differences_to_the_baseline(result):
+  table = noisy_labels.tables(result)["methods"]
+  base, gce = (result.data[n].test.values[:, -1] for n in ("cross_entropy", "gce"))
+  cells = {row[0]: row for row in table.rows}
+  assert cells["gce"][3].mean == pytest.approx(np.mean(gce - base))
+  assert cells["cross_entropy"][3].mean == cells["cross_entropy"][3].half_width == 0
+
+
+def test_cross_entropy_learns_and_memorizes(result):
+  table = result.data["cross_entropy"]
+  assert (table.test.values.max(axis=1) > 0.5).all()
+  assert (table.memorized.values[:, -1] > table.memorized.values[:, 0]).all()
+
+
+def test_the_page_has_table_and_figures(result, tmp_path):
+  page = noisy_labels.report(result, tmp_path)
+  text = page.read_text(encoding="utf-8")
+  assert text.count("<figure>") == 2 and text.count("<table") == 1
+  assert "npcl" in text and page.with_suffix(".png").is_file()
+
+
+@pytest.mark.parametrize(
+  ("bad", "match"),
+  [
+    ({"method": "gcee"}, "unknown method 'gcee': did you mean 'gce'"),
+    ({"rate": 1.0}, "rate"),
+    ({"images": 9}, "images"),
+    ({"batch_size": 9001}, "batch_size must be at most the 9000"),
+    ({"learning_rate": 0.0}, "learning_rate"),
+    ({"seeds": 1}, "seeds"),
+    ({"epochs": 0}, "epochs"),
+  ],
+)
+def test_settings_out_of_range_are_refused(bad, match):
+  with pytest.raises(ValueError, match=match):
+    noisy_labels.run(noisy_labels.Settings(**bad))
