@@ -57,7 +57,7 @@ def kth_largest(values: jax.Array, k: Any) -> jax.Array:
   passes as a float has bits, whatever n is.
 
   Args:
-    values: floats [n], none of them NaN.
+    values: floats [n], none of them NaN; subnormal ones count as 0 where the device has none.
     k: from 1 for the largest to n for the smallest; may be traced.
 
   Returns:

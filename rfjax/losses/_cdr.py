@@ -14,7 +14,7 @@ def _is_kernel(leaf: jax.Array) -> bool:
   return leaf.ndim >= 2
 
 
-def cdr(rate: float | jax.Array, *, scale: bool = True) -> optax.GradientTransformation:
+def cdr(rate: float | jax.Array, *, scale: bool = True) -> optax.GradientTransformationExtraArgs:
   r"""Robust early-learning, which keeps the gradient of critical parameters only.
 
   $$g_j \leftarrow (1 - \tau)\, g_j\, [c_j \ge c_{(m)}], \qquad c_j = |\theta_j\, g_j|, \qquad
@@ -52,7 +52,8 @@ def cdr(rate: float | jax.Array, *, scale: bool = True) -> optax.GradientTransfo
     del params
     return optax.EmptyState()
 
-  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+  def update(updates: Any, state: Any, params: Any = None, **unused: Any) -> tuple[Any, Any]:
+    del unused
     if params is None:
       raise ValueError("cdr needs params: pass them to update, as train_step does")
     critical = jax.tree.map(lambda g, p: jnp.abs(g * p), updates, params)
@@ -66,15 +67,15 @@ def cdr(rate: float | jax.Array, *, scale: bool = True) -> optax.GradientTransfo
     def keep(gradient: jax.Array, c: jax.Array) -> jax.Array:
       if not _is_kernel(gradient):
         return gradient
-      return jnp.where(c >= lowest, factor * gradient, 0).astype(gradient.dtype)
+      return jnp.where(c < lowest, 0, factor * gradient).astype(gradient.dtype)
 
     return jax.tree.map(keep, updates, critical), state
 
-  return optax.GradientTransformation(init, update)
+  return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _count(rate: Any, size: int) -> Any:
-  """floor((1 - rate) size), at least 1."""
+  """floor((1 - rate) size)."""
   if _check.traced(rate):
-    return jnp.maximum(jnp.floor((1 - rate) * size + 1e-3).astype(jnp.int32), 1)
-  return max(math.floor((1 - float(rate)) * size + 1e-3), 1)
+    return jnp.floor((1 - rate) * size + 1e-3).astype(jnp.int32)
+  return math.floor((1 - float(rate)) * size + 1e-3)

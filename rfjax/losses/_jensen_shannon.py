@@ -102,7 +102,8 @@ def generalized_jensen_shannon(
     >>> gjs = losses.generalized_jensen_shannon(0.5, blurred)
   """
   _check.number("pi", pi, 0.0, 1.0, open_low=True, open_high=True)
-  num_views = _check.count("num_views", num_views)
+  if _check.count("num_views", num_views) == 1:
+    return jensen_shannon(pi)
 
   def predictions(batch: Batch, params: Any, key: Any, forward: Any) -> jax.Array:
     """The predictions for all views, [M, B, C]."""

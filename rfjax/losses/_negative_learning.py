@@ -35,7 +35,7 @@ def negative_learning(
   wrong; an example loses the sum over its L labels. Selective negative learning then keeps the
   examples with p_y > 1 / C only, and selective positive learning trains those with p_y > gamma by
   cross-entropy on the given label. p_y is what the network says now; the authors' code takes the
-  mean of the last ten epochs.
+  mean of the last ten epochs, and keeps 1 - p above 1e-5.
 
   Args:
     num_labels: L, how many labels are drawn for each example and step, with replacement, at least

@@ -1,0 +1,262 @@
+"""Mixup: the law of its strength and of its partners, and what it leaves alone."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy import stats
+
+import rfjax
+from rfjax import architectures, losses
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+
+
+def forward(params, batch):
+  """A network that says what it sees."""
+  logits = batch.x if params is None else batch.x @ params
+  return batch.fill(logits, features=2 * batch.x)
+
+
+def update(t, flow, params=None, key=KEY, forward=forward):
+  state = t.init(flow, key=KEY, spec=None)
+  return t.update(flow, state, params, key=key, step=0, epoch=0, forward=forward)[0]
+
+
+def named(rows):
+  """Rows that are told apart by their label as by their features."""
+  return rfjax.Batch.from_arrays(np.eye(rows, dtype=np.float32), np.arange(rows))
+
+
+@functools.cache
+def draws(alpha, larger=False, valid=8, count=10_000):
+  """Strengths [count] and partners [count, valid] of rows, in batches of 8; the fixed ones too."""
+  rows = np.minimum(np.random.default_rng(valid).permutation(8), valid)
+  batch = named(valid).take(jnp.asarray(rows))
+  flow, t = forward(None, batch), losses.mixup(alpha, larger=larger)
+  run = jax.jit(jax.vmap(lambda key: update(t, flow, key=key).logits))
+  mixed = np.asarray(run(jax.random.split(jax.random.key(3), count)), np.float64)
+  mixed = mixed[:, np.argsort(rows)[:valid]]
+  others = mixed * (1 - np.eye(valid))
+  partner = np.where(others.max(-1) > 0, others.argmax(-1), np.arange(valid))
+  strength = np.diagonal(mixed, axis1=1, axis2=2).min(1)
+  return strength, partner
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.4, 1.0, 4.0, 32.0])
+def test_the_strength_is_beta(alpha):
+  strength, _ = draws(alpha)
+  law = stats.beta(alpha, alpha)
+  assert stats.kstest(strength, law.cdf).pvalue > 1e-3
+  count = len(strength)
+  for edge in (0.01, 0.05, 0.3, 0.5, 0.7, 0.95, 0.99):
+    share = law.cdf(edge)
+    error = 5 * np.sqrt(share * (1 - share) / count) + 2 / count
+    assert abs((strength < edge).mean() - share) < error, edge
+  np.testing.assert_allclose(strength.var(), law.var(), rtol=0.06)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 4.0])
+def test_the_larger_one_is_folded(alpha):
+  plain, partner = draws(alpha)
+  folded, same = draws(alpha, larger=True)
+  np.testing.assert_allclose(folded, np.maximum(plain, 1 - plain), atol=1e-6)
+  told = folded < 1 - 1e-6  # else the partner leaves no trace
+  np.testing.assert_array_equal(partner[told], same[told])
+  assert folded.min() >= 0.5 and plain.min() < 0.45
+
+
+def test_partners_are_a_uniform_permutation_of_the_valid_rows():
+  _, partner = draws(1.0, valid=4)
+  np.testing.assert_array_equal(np.sort(partner, 1), np.broadcast_to(np.arange(4), partner.shape))
+  _, counts = np.unique(partner, axis=0, return_counts=True)
+  assert len(counts) == 24 and stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_a_full_batch_has_uniform_partners_too_apart_from_the_strength():
+  strength, partner = draws(1.0)
+  np.testing.assert_array_equal(np.sort(partner, 1), np.broadcast_to(np.arange(8), partner.shape))
+  for row in range(8):
+    assert stats.chisquare(np.bincount(partner[:, row], minlength=8)).pvalue > 1e-4
+  pair = np.bincount(8 * partner[:, 0] + partner[:, 1], minlength=64).reshape(8, 8)
+  assert not np.diagonal(pair).any()
+  assert stats.chisquare(pair[~np.eye(8, dtype=bool)]).pvalue > 1e-3
+  for row in (0, 5):
+    some = [strength[partner[:, row] == other] for other in range(8)]
+    assert stats.kruskal(*some).pvalue > 1e-3
+
+
+def test_one_strength_a_batch_mixes_features_and_target_alike():
+  rows, classes = 9, 9
+  flow = forward(None, named(rows))
+  for seed in range(4):
+    out = update(losses.mixup(1.0), flow, key=jax.random.key(seed))
+    mixed = np.asarray(out.x if out.x is not flow.x else out.logits, np.float64)
+    np.testing.assert_allclose(out.target, out.logits, rtol=1e-6)
+    moved = np.diagonal(mixed)[np.diagonal(mixed) < 1 - 1e-6]
+    assert len(moved) > 1
+    np.testing.assert_allclose(moved, moved[0], rtol=1e-6)
+    np.testing.assert_allclose(mixed.sum(1), 1, rtol=1e-6)
+    np.testing.assert_allclose(mixed.sum(0), 1, rtol=1e-6)
+    assert out.target.shape == (rows, classes)
+
+
+def test_all_that_the_network_says_is_new_and_the_rest_stays():
+  x = RNG.normal(size=(6, 6)).astype(np.float32)
+  data = rfjax.Batch.from_arrays(x, np.arange(6), np.arange(6) % 2)
+  weight, keep = jnp.arange(6.0), jnp.array([1.0, 0, 1, 0.5, 1, 1])
+  flow = forward(None, data.replace(weight=weight, keep=keep))
+  flow = flow.replace(penalty=jnp.asarray(2.5), features=0 * flow.features)
+  out = update(losses.mixup(1.0), flow)
+  target = np.asarray(out.target, np.float64)
+  mixed = target @ x
+  assert (target.max(1) < 1).any()
+  np.testing.assert_allclose(out.logits, mixed, atol=1e-6)
+  np.testing.assert_allclose(out.features, 2 * mixed, atol=1e-6)
+  log_probs = mixed - np.log(np.exp(mixed).sum(1, keepdims=True))
+  np.testing.assert_allclose(out.log_probs, log_probs, atol=1e-6)
+  np.testing.assert_allclose(out.cost, -log_probs, atol=1e-6)
+  for name in ("y", "group", "index", "valid", "keep", "weight", "penalty"):
+    np.testing.assert_array_equal(getattr(out, name), getattr(flow, name), err_msg=name)
+  assert set(losses.mixup().writes) == {"log_probs", "target"}
+
+
+def test_a_soft_target_is_mixed_linearly():
+  soft = RNG.dirichlet(np.ones(5), 5)
+  plain = update(losses.mixup(1.0), forward(None, named(5)))
+  mixing = np.asarray(plain.target, np.float64)
+  flow = forward(None, named(5)).replace(target=jnp.asarray(soft, jnp.float32))
+  np.testing.assert_allclose(update(losses.mixup(1.0), flow).target, mixing @ soft, rtol=1e-5)
+
+
+def test_the_loss_and_its_gradient_are_those_of_both_labels():
+  rows, classes = 6, 6
+  x, w = RNG.normal(size=(rows, 4)), RNG.normal(size=(4, classes))
+  with jax.enable_x64(True):
+    data = rfjax.Batch.from_arrays(x, np.arange(rows))
+    t = losses.mixup(1.0)
+
+    def risk(params):
+      out = update(t, forward(params, data), params)
+      return out.risk, out.target
+
+    (value, target), gradient = jax.value_and_grad(risk, has_aux=True)(jnp.asarray(w))
+  target = np.asarray(target)
+  own = np.diagonal(target)
+  strength = own.min()
+  partner = np.where(own < 1, (target - np.diag(own)).argmax(1), np.arange(rows))
+  assert 0 < strength < 1 and (partner != np.arange(rows)).sum() > 2
+  z = (strength * x + (1 - strength) * x[partner]) @ w
+  log_probs = z - np.log(np.exp(z).sum(1, keepdims=True))
+  entropy = lambda y: -log_probs[np.arange(rows), y]
+  both = strength * entropy(np.arange(rows)) + (1 - strength) * entropy(partner)
+  np.testing.assert_allclose(value, both.mean(), rtol=1e-7)
+  slope = np.exp(log_probs) - strength * np.eye(rows) - (1 - strength) * np.eye(rows)[partner]
+  mixed = strength * x + (1 - strength) * x[partner]
+  np.testing.assert_allclose(gradient, mixed.T @ slope / rows, atol=1e-7)
+
+
+@pytest.mark.parametrize("larger", [False, True])
+def test_alpha_zero_is_cross_entropy(larger):
+  rng = np.random.default_rng(1)
+  for x in (rng.normal(size=(6, 6)).astype(np.float32), rng.integers(0, 256, (6, 6), np.uint8)):
+    data = rfjax.Batch.from_arrays(x, np.arange(6))
+    network = architectures.logistic(6)
+    params, _ = network.init(KEY, data.x)
+    apply = lambda p, b: b.fill(network.apply(p, (), b.x, key=KEY, train=True)[0])
+    flow = apply(params, data)
+    out = update(losses.mixup(0.0, larger=larger), flow, params, forward=apply)
+    np.testing.assert_array_equal(out.target, flow.target)
+    np.testing.assert_allclose(out.logits, flow.logits, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(out.objective, flow.objective, rtol=1e-6)
+
+
+def test_bytes_are_mixed_as_pixels():
+  x = np.random.default_rng(2).integers(0, 256, (6, 2, 3, 1), np.uint8)
+  flat = lambda v: v.reshape(len(v), -1)
+  seen = []
+
+  def look(params, batch):
+    seen.append(batch.x)
+    return batch.fill(flat(batch.x))
+
+  data = rfjax.Batch.from_arrays(x, np.arange(6))
+  out = update(losses.mixup(1.0), data.fill(jnp.zeros((6, 6))), forward=look)
+  [mixed] = seen
+  assert jnp.issubdtype(mixed.dtype, jnp.floating) and mixed.shape == x.shape
+  target = np.asarray(out.target, np.float64)
+  assert (target.max(1) < 1).any()
+  np.testing.assert_allclose(flat(mixed), target @ flat(x / 255.0), atol=1e-6)
+
+
+def test_a_permuted_batch_gives_the_permuted_result():
+  data, order = named(8), np.random.default_rng(4).permutation(8)
+  for seed in range(3):
+    key = jax.random.key(seed)
+    plain = update(losses.mixup(1.0), forward(None, data), key=key)
+    moved = update(losses.mixup(1.0), forward(None, data.take(jnp.asarray(order))), key=key)
+    np.testing.assert_allclose(moved.target, plain.target[order], rtol=1e-6)
+    np.testing.assert_allclose(moved.logits, plain.logits[order], rtol=1e-6)
+    assert (plain.target.max(1) < 1).any()
+
+
+def test_padding_mixes_with_nobody():
+  order = np.random.default_rng(5).permutation(8)
+  rows = np.where(order < 5, order, 5)
+  data = named(5)
+  x = jnp.where((rows < 5)[:, None], data.take(jnp.asarray(rows)).x, jnp.nan)
+  for seed in range(3):
+    key = jax.random.key(seed)
+    plain = update(losses.mixup(1.0), forward(None, data), key=key)
+    flow = data.take(jnp.asarray(rows)).replace(x=x)
+    padded = update(losses.mixup(1.0), forward(None, flow), key=key)
+    np.testing.assert_allclose(padded.target[rows < 5], plain.target[rows[rows < 5]], rtol=1e-6)
+    np.testing.assert_allclose(padded.logits[rows < 5], plain.logits[rows[rows < 5]], rtol=1e-6)
+    np.testing.assert_array_equal(padded.keep, rows < 5)
+
+
+def test_a_batch_of_padding_is_harmless():
+  flow = forward(None, named(5).take(jnp.full(4, 5)))
+  out = update(losses.mixup(1.0), flow)
+  assert out.risk == 0 and np.isfinite(out.logits).all() and np.isfinite(out.target).all()
+
+
+def test_acts_in_update_only():
+  t, flow = losses.mixup(1.0), forward(None, named(5))
+  state = t.init(flow, key=KEY, spec=None)
+  seen, _ = t.refresh(flow, state, None, key=KEY, step=0, epoch=0, forward=forward)
+  for name in ("x", "logits", "log_probs", "target"):
+    np.testing.assert_array_equal(getattr(seen, name), getattr(flow, name))
+
+
+def test_gradients_are_finite_at_far_logits():
+  far = np.where(np.eye(5), 1e4, -1e4).astype(np.float32)
+  data = rfjax.Batch.from_arrays(far, np.roll(np.arange(5), 1))
+  value, gradient = jax.value_and_grad(
+    lambda w: update(losses.mixup(1.0), forward(w, data), w).objective
+  )(jnp.eye(5))
+  assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_trains_and_leaves_the_data_alone():
+  x = np.r_[RNG.normal(-2, 0.3, (20, 1)), RNG.normal(2, 0.3, (20, 1))]
+  data = rfjax.Batch.from_arrays(x, np.repeat([0, 1], 20))
+  network = architectures.logistic()
+  state, log = rfjax.fit(
+    network, rfjax.chain(losses.mixup(1.0)), optax.sgd(0.5), data, key=KEY, epochs=15,
+    batch_size=16, observe=lambda state, view: view.x,
+  )  # fmt: skip
+  accuracy = (rfjax.predict(network, state, data).logits.argmax(1) == data.y).mean()
+  assert accuracy == 1 and np.isfinite(log.risk).all() and log.risk[-1] > 0.1
+  for view in log.observed:
+    np.testing.assert_array_equal(view, data.x)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, float("nan"), "a"])
+def test_an_alpha_out_of_range_is_refused(alpha):
+  with pytest.raises(ValueError, match="alpha must"):
+    losses.mixup(alpha)

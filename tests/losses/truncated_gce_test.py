@@ -1,0 +1,215 @@
+"""Truncated generalised cross-entropy: which examples are in, and when that changes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rfjax
+from rfjax import architectures, losses
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+ROWS, CLASSES = 12, 3
+X = RNG.normal(size=(ROWS, 2))
+Y = RNG.integers(0, CLASSES, ROWS)
+LOGITS = RNG.normal(size=(ROWS, CLASSES)).astype(np.float32)
+
+
+def softmax(z):
+  z = np.asarray(z, np.float64)
+  e = np.exp(z - z.max(1, keepdims=True))
+  return e / e.sum(1, keepdims=True)
+
+
+def dataset(x=X):
+  return rfjax.Batch.from_arrays(x, Y, num_classes=CLASSES)
+
+
+def start(t, data):
+  return t.init(
+    data, key=KEY, spec=rfjax.core.Spec(jax.ShapeDtypeStruct((ROWS, CLASSES), "float32"))
+  )
+
+
+def at(epoch):
+  return {"key": KEY, "step": 7 * epoch, "epoch": epoch, "forward": None}
+
+
+def weights(t, data, state, epoch=0):
+  return np.asarray(t.update(data.fill(jnp.asarray(LOGITS)), state, None, **at(epoch))[0].weight)
+
+
+def _orders(epoch):
+  return (np.arange(ROWS) + 5 * epoch) % ROWS
+
+
+sampler = rfjax.Transform(
+  refresh=lambda d, s, p=None, *, epoch, **_: (
+    d.replace(order=((jnp.arange(ROWS) + 5 * epoch) % ROWS).reshape(-1, 4)),
+    s,
+  )
+)
+
+
+def oracle(kernel, bias, q, threshold, first, every, epochs, rate):
+  """Gradient descent by hand; the parameters, risk and examples of every epoch."""
+  inside, seen = np.ones(ROWS), []
+  for epoch in range(epochs):
+    if epoch >= first and (epoch - first) % every == 0:
+      logits = np.pad(X @ kernel + bias, ((0, 0), (1, 0)))
+      inside = (softmax(logits)[np.arange(ROWS), Y] > threshold).astype(float)
+    risks = []
+    for rows in _orders(epoch).reshape(-1, 4):
+      p = softmax(np.pad(X[rows] @ kernel + bias, ((0, 0), (1, 0))))
+      given = p[np.arange(4), Y[rows]]
+      risks.append((inside[rows] * (1 - given**q) / q).sum() / 4)
+      slope = -(inside[rows] * given**q)[:, None] * (np.eye(CLASSES)[Y[rows]] - p) / 4
+      kernel = kernel - rate * X[rows].T @ slope[:, 1:]
+      bias = bias - rate * slope[:, 1:].sum(0)
+    seen.append((kernel, bias, np.mean(risks), inside))
+  return seen
+
+
+@pytest.mark.parametrize(
+  "first, every, changes", [(2, 3, {2, 5, 8}), (0, 1, None), (3, 20, {3}), (40, 10, set())]
+)
+def test_follows_the_loop_by_hand(first, every, changes):
+  q, threshold, epochs, rate = 0.7, 0.45, 10, 1.0
+  kernel, bias = 0.5 * np.random.default_rng(1).normal(size=(2, 2)), np.array([0.1, -0.2])
+  expected = oracle(kernel, bias, q, threshold, first, every, epochs, rate)
+  masks = np.array([mask for *_, mask in expected])
+  moved = {e for e in range(1, epochs) if (masks[e] != masks[e - 1]).any()}
+  if changes is None:
+    assert len(moved) > 2 and (np.diff(masks, axis=0) == 1).any(), "rows should come back, too"
+  else:
+    assert moved == changes and masks[0].all()
+  with jax.enable_x64(True):
+    method = rfjax.chain(losses.truncated_gce(q, threshold, start=first, every=every), sampler)
+    _, log = rfjax.fit(
+      architectures.logistic(CLASSES), method, optax.sgd(rate), dataset(), key=KEY, epochs=epochs,
+      params={"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)},
+      observe=lambda state, view: state.params,
+    )  # fmt: skip
+  for epoch, (kernel, bias, risk, _) in enumerate(expected):
+    np.testing.assert_allclose(log.observed["kernel"][epoch], kernel, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(log.observed["bias"][epoch], bias, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(log.risk[epoch], risk, rtol=1e-12)
+
+
+@pytest.mark.parametrize("first, every", [(0, 1), (0, 3), (2, 3), (4, 1)])
+def test_the_examples_change_at_these_epochs_only(first, every):
+  t, data = losses.truncated_gce(0.7, 0.3, start=first, every=every), dataset()
+  state, expected = start(t, data), np.ones(ROWS)
+  for epoch in range(9):
+    logits = np.random.default_rng(epoch).normal(size=(ROWS, CLASSES)).astype(np.float32)
+    _, state = t.refresh(data.fill(jnp.asarray(logits)), state, None, **at(epoch))
+    if epoch in range(first, 9, every):
+      expected = softmax(logits)[np.arange(ROWS), Y] > 0.3
+      assert 0 < expected.sum() < ROWS
+    np.testing.assert_array_equal(weights(t, data, state, epoch), expected)
+
+
+def _half_out(t, data):
+  """A state in which the rows of an odd number are out."""
+  logits = 4.0 * jax.nn.one_hot((Y + np.arange(ROWS) % 2) % CLASSES, CLASSES)
+  state = t.refresh(data.fill(logits), start(t, data), None, **at(0))[1]
+  return state, 1.0 - np.arange(ROWS) % 2
+
+
+def test_the_weight_is_multiplied_by_index_and_not_renormalised():
+  t, data = losses.truncated_gce(start=0), dataset()
+  state, inside = _half_out(t, data)
+  rows = np.array([7, 2, 12, 5, 4, 12, 9])
+  some, real = data.take(jnp.asarray(rows)), rows < ROWS
+  logits, mine = RNG.normal(size=(7, CLASSES)), np.arange(1.0, 8)
+  flow = some.replace(weight=jnp.asarray(mine, jnp.float32)).fill(jnp.asarray(logits, jnp.float32))
+  out, after = t.update(flow, state, None, **at(0))
+  here = np.where(real, inside[np.where(real, rows, 0)], 0)
+  np.testing.assert_allclose(out.weight[real], (mine * here)[real], rtol=1e-6)
+  np.testing.assert_array_equal(out.keep, real)
+  given = softmax(logits)[np.arange(7), Y[np.where(real, rows, 0)]]
+  np.testing.assert_allclose(out.risk, (mine * here * (1 - given**0.7) / 0.7).sum() / 5, rtol=1e-5)
+  jax.tree.map(np.testing.assert_array_equal, after, state)
+  gradient = jax.grad(lambda z: t.update(flow.fill(z), state, None, **at(0))[0].risk)(flow.logits)
+  np.testing.assert_array_equal(np.any(gradient != 0, axis=1), here > 0)
+
+
+def test_weighs_in_update_only_and_sets_the_loss_in_refresh():
+  t, data = losses.truncated_gce(start=0), dataset().replace(weight=jnp.full(ROWS, 3.0))
+  state, inside = _half_out(t, data)
+  np.testing.assert_array_equal(weights(t, data, state), 3 * inside)
+  view, _ = t.refresh(data.fill(jnp.asarray(LOGITS)), state, None, **at(1))
+  np.testing.assert_array_equal(view.weight, 3)
+  np.testing.assert_allclose(view.cost, (1 - softmax(LOGITS) ** 0.7) / 0.7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("q", [0.0, 0.3, 0.7, 1.0])
+def test_the_cost_is_that_of_gce(q):
+  t, data = losses.truncated_gce(q), dataset()
+  out = t.update(data.fill(jnp.asarray(LOGITS)), start(t, data), None, **at(0))[0]
+  p = softmax(LOGITS)
+  expected = (1 - p**q) / q if q else -np.log(p)
+  np.testing.assert_allclose(out.cost, expected, rtol=1e-5, atol=1e-6)
+  np.testing.assert_array_equal(out.weight, 1)
+  assert set(t.writes) == {"loss", "weight"}
+
+
+@pytest.mark.parametrize("threshold, left", [(0.0, ROWS), (1.0, 0)])
+def test_the_ends_of_the_threshold(threshold, left):
+  t, data = losses.truncated_gce(threshold=threshold, start=0), dataset()
+  state = t.refresh(data.fill(jnp.asarray(LOGITS)), start(t, data), None, **at(0))[1]
+  assert weights(t, data, state).sum() == left
+  certain = data.fill(1e4 * jax.nn.one_hot(Y, CLASSES))
+  state = t.refresh(certain, state, None, **at(10))[1]
+  assert weights(t, data, state).sum() == left, "a probability of 1 is not above 1"
+
+
+def test_traced_settings_are_the_loop():
+  data = dataset()
+
+  def run(q, threshold):
+    t = losses.truncated_gce(q, threshold, start=0)
+    state = t.refresh(data.fill(jnp.asarray(LOGITS)), start(t, data), None, **at(0))[1]
+    out = t.update(data.fill(jnp.asarray(LOGITS)), state, None, **at(0))[0]
+    return out.cost, out.weight
+
+  settings = [(0.2, 0.1), (0.7, 0.3), (1.0, 0.5)]
+  cost, weight = jax.jit(jax.vmap(run))(*jnp.array(settings).T)
+  for i, each in enumerate(settings):
+    np.testing.assert_allclose(cost[i], run(*each)[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(weight[i], run(*each)[1])
+  assert len(set(np.asarray(weight).sum(1))) == 3
+
+
+@pytest.mark.parametrize("q", [0.01, 0.7, 1.0])
+def test_values_and_gradients_are_finite_at_far_logits(q):
+  far = np.where(RNG.random((ROWS, CLASSES)) < 0.5, 1e4, -1e4).astype(np.float32)
+  t, data = losses.truncated_gce(q, start=0), dataset()
+
+  def risk(z):
+    state = t.refresh(data.fill(z), start(t, data), None, **at(0))[1]
+    out = t.update(data.fill(z), state, None, **at(0))[0]
+    return jnp.sum(out.cost) + out.risk
+
+  value, gradient = jax.value_and_grad(risk)(jnp.asarray(far))
+  assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+  "settings",
+  [
+    {"q": -0.1},
+    {"q": 1.5},
+    {"threshold": -0.1},
+    {"threshold": 1.5},
+    {"start": -1},
+    {"start": 1.5},
+    {"every": 0},
+    {"every": 2.5},
+  ],
+)
+def test_settings_out_of_range_are_refused(settings):
+  with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
+    losses.truncated_gce(**settings)
