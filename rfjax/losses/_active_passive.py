@@ -93,8 +93,8 @@ def active_passive(
   """
   check_loss("active", active)
   check_loss("passive", passive)
-  _check.number("alpha", alpha, 0.0)
-  _check.number("beta", beta, 0.0)
+  _check.number("alpha", alpha, 0.0, open_high=True)
+  _check.number("beta", beta, 0.0, open_high=True)
 
   def init(data: Batch, *, key: jax.Array, **extra: Any) -> State:
     keys = jax.random.split(key)

@@ -26,7 +26,7 @@ def tempered_log_softmax(logits: jax.Array, t: Any, *, steps: int = 8) -> jax.Ar
   Args:
     logits: z [..., C].
     t: temperature, at least 1; above 1 the tail is heavy. May be traced.
-    steps: Newton steps; 8 leave nothing but rounding up to t = 6 and 1,000 classes.
+    steps: Newton steps; 8 leave little but rounding up to t = 6 and 1,000 classes.
 
   Returns:
     log p [..., C].
@@ -67,7 +67,7 @@ def bi_tempered(
 
   Args:
     t1: in [0, 1]; may be traced.
-    t2: at least 1; may be traced.
+    t2: at least 1, in the paper up to 4; may be traced.
     steps: as in `tempered_log_softmax`, at least 1.
 
   Returns:

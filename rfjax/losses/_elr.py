@@ -59,7 +59,7 @@ def elr(
     >>> state.method.memory.shape, bool(log.penalty[-1] < 0)
     ((2, 2), True)
   """
-  _check.number("strength", strength, 0.0)
+  _check.number("strength", strength, 0.0, open_high=True)
   _check.number("decay", decay, 0.0, 1.0, open_high=True)
   _check.number("clip", clip, 0.0, 0.5, open_low=True, open_high=True)
 

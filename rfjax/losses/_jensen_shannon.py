@@ -27,7 +27,8 @@ def jensen_shannon(pi: float | jax.Array = 0.5) -> Transform:
   is not linear in the label: for a soft target the loss is the mean over hard ones.
 
   Args:
-    pi: weight of the label, in (0, 1), chosen for each data set from 0.1 to 0.9; may be traced.
+    pi: weight of the label, in (0, 1), chosen for each data set from 0.1 to 0.9; may be traced. In
+      float32 the cost has an error of about 6e-8 / pi.
 
   Returns:
     The loss; it writes cost.

@@ -50,7 +50,7 @@ def peer_loss(alpha: float | jax.Array = 1.0, *, sampled: bool = False) -> Trans
     >>> float(out.risk)
     0.0
   """
-  _check.number("alpha", alpha, 0.0)
+  _check.number("alpha", alpha, 0.0, open_high=True)
 
   def apply(batch: Batch, *, key: Any = None, **unused: Any) -> Batch:
     del unused

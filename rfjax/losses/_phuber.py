@@ -39,7 +39,7 @@ def phuber(tau: float | jax.Array = 10.0, *, q: float | jax.Array = 0.0) -> Tran
     >>> round(float(out.risk), 4)  # 1 + log(2), where cross-entropy is 18
     1.6931
   """
-  _check.number("tau", tau, 1.0, open_low=True)
+  _check.number("tau", tau, 1.0, open_low=True, open_high=True)
   _check.number("q", q, 0.0, 1.0)
 
   def cost(log_probs: jax.Array) -> jax.Array:

@@ -77,8 +77,8 @@ def sce(
     >>> round(float(out.risk), 4)
     2.9957
   """
-  _check.number("alpha", alpha, 0.0)
-  _check.number("beta", beta, 0.0)
+  _check.number("alpha", alpha, 0.0, open_high=True)
+  _check.number("beta", beta, 0.0, open_high=True)
   _check.number("clip", clip, 0.0, 1.0, open_low=True, open_high=True)
 
   def cost(log_probs: jax.Array) -> jax.Array:
