@@ -8,14 +8,50 @@ from typing import Any
 import jax
 
 from rfjax import catalog
+from rfjax._places import data_folder
 from rfjax.catalog._reader import unknown
 from rfjax.core import _check
-from rfjax.data._columns import columns
+from rfjax.data import _columns
 from rfjax.data._fr_train import fr_train
 from rfjax.data._split import Split, Table, split
+from rfjax.data._stored import stored
 
 _PICTURES = {"cifar10n": ("cifar10", "cifar10_jpeg")}  # labels of pictures that lie elsewhere
 _DRAWN = {"fr_train": fr_train}  # made from a seed, so that they need no file
+
+
+def columns(
+  name: str, *, data_dir: str | os.PathLike[str] | None = None
+) -> dict[str, dict[str, Any]]:
+  """Loads the columns of a data set as the publisher has them, before any recipe.
+
+  They come from its records where it was prepared, else from the publisher's files. Nothing is
+  written.
+
+  Args:
+    name: a data set of `rfjax data list`; `rfjax data info NAME` says what its columns are.
+    data_dir: the folder of data; `$RFJAX_DATA_DIR` when None, and `./data` without it.
+
+  Returns:
+    For each split its columns by name, arrays of NumPy with a row each.
+
+  Raises:
+    FileNotFoundError: where neither records nor files are there.
+    ValueError: for an unknown name, for encoded pictures, which are read by `stream`, and for files
+      that are not the publisher's or records that are damaged.
+
+  Examples:
+    >>> from rfjax import data
+    >>> data.columns("cifar10h", data_dir="no_such_folder")
+    Traceback (most recent call last):
+    FileNotFoundError: no_such_folder/cifar10h/cifar10h-counts.npy is not there: ...
+  """
+  data_set, folder = catalog.data_set(name), data_folder(data_dir)[1]
+  if _columns.has_images(data_set):
+    raise ValueError(f"{name} is too large to load whole: use data.stream")
+  if _columns.records(data_set, folder).is_dir():
+    return stored(data_set, folder)
+  return _columns.read(data_set, folder / data_set.folder)
 
 
 def table(name: str, *, data_dir: str | os.PathLike[str] | None = None, **recipe: Any) -> Table:
@@ -51,8 +87,8 @@ def table(name: str, *, data_dir: str | os.PathLike[str] | None = None, **recipe
   if stem in _PICTURES:
     source = recipe.pop("pictures", _PICTURES[stem][0])
     _check.choice("pictures", source, _PICTURES[stem])
-    recipe["pictures"] = columns(source, data_dir)
-  return make(columns(stem, data_dir), variant, **recipe)
+    recipe["pictures"] = columns(source, data_dir=data_dir)
+  return make(columns(stem, data_dir=data_dir), variant, **recipe)
 
 
 def _check_options(name: str, make: Callable, recipe: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from rfjax import catalog, data
-from rfjax.data import _columns
 from rfjax.data._files import Folder
 from rfjax.data._recipes._adult import adult
 from rfjax.data._sources import _adult as source
@@ -108,7 +107,7 @@ def test_unknown_variants_and_attributes_are_refused(columns, variant, attribute
 
 @pytest.fixture(scope="module")
 def found():
-  return _columns.columns("adult")
+  return data.columns("adult")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from rfjax import catalog, data
-from rfjax.data import _columns
 from rfjax.data._files import Folder
 from rfjax.data._recipes._compas import compas, selected
 from rfjax.data._sources import _compas as source
@@ -153,7 +152,7 @@ def test_a_changed_file_is_refused_without_its_rows(tmp_path):
 
 @pytest.fixture(scope="module")
 def found():
-  return _columns.columns("compas")
+  return data.columns("compas")
 
 
 def counts(table):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from rfjax import catalog, data
-from rfjax.data import _columns
 from rfjax.data._files import Folder
 from rfjax.data._recipes._german import german
 from rfjax.data._sources import _german as source
@@ -97,7 +96,7 @@ def test_unknown_variants_and_attributes_are_refused(columns, variant, attribute
 
 @pytest.fixture(scope="module")
 def found():
-  return _columns.columns("german")
+  return data.columns("german")
 
 
 @needs_file
@@ -139,7 +138,7 @@ def test_features_are_the_attributes_of_the_file(found):
 
 @needs_file
 def test_the_numeric_form_has_the_same_rows(found):
-  symbolic, numeric = found["train"], _columns.columns("german_numeric")["train"]
+  symbolic, numeric = found["train"], data.columns("german_numeric")["train"]
   features = numeric["features"]
   assert features.shape == (1000, 24)
   np.testing.assert_array_equal(numeric["class"], symbolic["class"])

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from rfjax import data
-from rfjax.data import _columns
 from rfjax.data._recipes import _human_labels, _images
 
 needs_files = pytest.mark.skipif(
@@ -149,7 +148,7 @@ def test_crowd_labels_are_as_right_as_published(labels, accuracy):
 @needs_files
 @pytest.mark.parametrize(("name", "rows"), [("crowd_adult", 3046), ("bluebirds", 108)])
 def test_answers_are_those_of_the_columns(name, rows):
-  found = _columns.columns(name)["train"]["answers"]
+  found = data.columns(name)["train"]["answers"]
   answers = data.answers(name)
   assert answers.num_items == rows and answers.num_classes == 2
   yes = found >= (3 if name == "crowd_adult" else 1)

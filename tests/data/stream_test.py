@@ -10,7 +10,7 @@ import pytest
 
 import rfjax
 from rfjax import architectures, catalog, data, noise
-from rfjax.data import _columns, _sources, _stream
+from rfjax.data import _sources, _stored, _stream
 
 pytest.importorskip("grain")
 
@@ -154,10 +154,8 @@ def test_square_covers_and_cuts_at_the_centre(shape):
 
 
 def test_cached_labels_are_those_of_the_records(folder):
-  from rfjax.data import _records
-
-  found = _records.read_records(catalog.data_set("mnist"), folder[0])
-  cached = _columns.cached(catalog.data_set("mnist"), folder[0])
+  found = _stored.read_records(catalog.data_set("mnist"), folder[0])
+  cached = _stored.cached(catalog.data_set("mnist"), folder[0])
   for split in ("train", "test"):
     for name in ("image", "label"):
       np.testing.assert_array_equal(found[split][name], cached[split][name])
