@@ -64,7 +64,7 @@ def human(seed=1):
 @pytest.mark.parametrize("labels", ["aggre", "worse", "random1", "random2", "random3"])
 def test_human_labels_lie_on_the_training_rows_alone(labels):
   rows, found = human(), pictures()
-  table = _human_labels.cifar10n(rows, "", labels, found)
+  table = _human_labels.cifar10n(rows, "", labels=labels, pictures=lambda: found)
   column = {"aggre": "aggre_label", "worse": "worse_label"}.get(labels, f"random_label{labels[-1]}")
   np.testing.assert_array_equal(table.batch.y[:20], rows["train"][column])
   np.testing.assert_array_equal(table.batch.y[20:], found["test"]["label"])
@@ -75,7 +75,7 @@ def test_pictures_in_another_order_are_refused():
   found = pictures()
   found["train"]["label"] = found["train"]["label"][::-1].copy()
   with pytest.raises(ValueError, match="not in the order of cifar10n"):
-    _human_labels.cifar10n(human(), "", "worse", found)
+    _human_labels.cifar10n(human(), "", pictures=lambda: found)
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,12 @@ def test_pictures_in_another_order_are_refused():
     ("fair_robust", {"labels": "worst"}, "labels must be one of 'general'"),
     ("crowd_adult", {"attribute": "age"}, "attribute must be one of 'gender'"),
     ("crowd_adult", {"labels": "best"}, "labels must be one of 'majority'"),
-    ("bluebirds", {}, "bluebirds has no recipe"),
+    ("bluebirds", {}, r"bluebirds has no recipe of a table: data.answers\('bluebirds'\)"),
     ("cifar10n", {"pictures": "mnist"}, "pictures must be one of 'cifar10'"),
     ("mnits", {}, "did you mean 'mnist'"),
-    ("food101n", {}, "no recipe"),
+    ("food101n", {}, r"prepare it and use data.stream\('food101n'"),
+    ("cifar10h", {}, r"no recipe of a table: data.columns\('cifar10h'\)"),
+    ("compas", {"favourable": "no"}, "favourable must be one of True, False, got 'no'"),
   ],
 )
 @needs_files
