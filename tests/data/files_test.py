@@ -117,6 +117,12 @@ def test_missing_file_names_the_places_and_the_publisher(tmp_path, what):
     assert place in str(error.value)
 
 
+def test_a_folder_that_the_user_named_is_where_files_go(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"put .* into the folder that manual_dir=") as error:
+    Folder(catalog.data_set("compas"), tmp_path, named=True).file(CSV)
+  assert "RFJAX_DATA_DIR" not in str(error.value)
+
+
 def test_folder_in_the_place_of_a_file_is_no_file(tmp_path):
   (tmp_path / CSV).mkdir()
   folder = Folder(catalog.data_set("compas"), tmp_path)

@@ -1,6 +1,7 @@
 """Streams: the batches that fit takes, labels by index, one stream for many runs."""
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -124,6 +125,7 @@ def test_labels_have_no_features_and_blank_has_zeros_of_their_shape(stream):
     ({"batch_size": 10**9}, "at most"),
     ({"image_size": 32}, "leave it out"),
     ({"label": "lable"}, "did you mean 'label'"),
+    ({"label": "image"}, "column of mnist 'image': choose one of label"),
     ({"threads": 0}, "threads"),
   ],
 )
@@ -134,6 +136,12 @@ def test_refuses_what_no_stream_has(folder, monkeypatch, change, message):
     monkeypatch.setattr(catalog, "data_set", catalog._reader.data_set)
   with pytest.raises(ValueError, match=message):
     data.stream(settings.pop("name"), **settings)
+
+
+def test_without_grain_there_is_no_stream(folder, monkeypatch):
+  monkeypatch.setitem(sys.modules, "grain", None)
+  with pytest.raises(ValueError, match=r"streams need grain: pip install 'rfjax\[stream\]'"):
+    data.stream("mnist", batch_size=4, data_dir=folder[0])
 
 
 def test_needs_records(tmp_path):
