@@ -193,7 +193,6 @@ def test_counts_by_group(found, variant, attribute):
   table = compas(found, variant, attribute=attribute, favourable=False)
   assert counts(table) == expected
   assert (table.batch.num_rows, int(table.batch.y.sum())) == TOTALS[variant]
-  assert tuple(np.sum(list(expected.values()), axis=0)) == TOTALS[variant]
 
 
 @needs_file
@@ -299,9 +298,9 @@ def test_counts_by_column(found):
   total, offences = (dict(zip(table.names, v, strict=True)) for v in (x.sum(0), x[y == 1].sum(0)))
   assert [total[f"age_cat={age}"] for age in AGES] == [1156, 3026, 1096]
   assert [offences[f"age_cat={age}"] for age in AGES] == [660, 1461, 362]
-  assert total["c_charge_degree=F"] == 3440 == 5278 - 1838
+  assert total["c_charge_degree=F"] == 3440 and len(x) - total["c_charge_degree=F"] == 1838
   assert total["sex=Male"] == 4247 and total["race=Caucasian"] == 2103
-  assert round(total["priors_count"] / 5278, 6) == 3.461538
+  assert round(total["priors_count"] / len(x), 6) == 3.461538
   assert x[:, 6].max() == 38 and table.numeric == (6,)
 
 
