@@ -69,8 +69,8 @@ def _builder_class(name: str) -> type:
     )
 
   def split_generators(self: Any, dl_manager: Any) -> dict[str, Iterator]:
-    found = self.columns or _columns.read(data_set, dl_manager.manual_dir)
-    return {split: self._generate_examples(found[split]) for split in data_set.rows}
+    found = self.columns or _columns.read(catalog.data_set(name), dl_manager.manual_dir)
+    return {split: self._generate_examples(columns) for split, columns in found.items()}
 
   members = {
     "name": f"rfjax_{name}",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rfjax import catalog, cli, data
+from rfjax._places import has_files
 from rfjax.data import _records, _sources, _stored, _verify
 
 ROWS = {"train": 50, "test": 6}
@@ -146,7 +147,18 @@ def test_what_cannot_be_looked_at_is_wrong_and_not_here(folder, capsys, monkeypa
   assert '"here": "records"' in capsys.readouterr().out
 
 
-def test_a_file_is_no_folder_and_an_empty_folder_holds_nothing(tmp_path, capsys, sets):
+def test_an_empty_folder_holds_nothing(tmp_path):
+  folder = tmp_path / "acs_income"
+  assert not has_files(folder, ())
+  folder.mkdir()
+  assert not has_files(folder, ())
+  (folder / "psam_p06.csv").touch()
+  assert has_files(folder, ()) and not has_files(folder / "psam_p06.csv", ())
+  both = [catalog.File("psam_p06.csv"), catalog.File("psam_p36.csv")]
+  assert has_files(folder, both[:1]) and not has_files(folder, both)
+
+
+def test_a_folder_in_the_place_of_a_file_is_no_file(tmp_path, capsys, sets):
   for file in catalog.data_set("mnist").files:
     (tmp_path / "mnist" / file.name).mkdir(parents=True)
   assert cli.main(["data", "list", "--json", "--data-dir", str(tmp_path)]) == 0
