@@ -1,6 +1,7 @@
 """The command line. Results go to stdout, progress to stderr.
 
-Exit codes: 0 for success, 1 for a run or check that failed, 2 for wrong usage, 130 for Ctrl-C.
+Exit codes: 0 for success, 1 for a run or check that failed, 2 for wrong usage and for files that
+cannot be read or written, 130 for Ctrl-C, 143 for a preparation that was told to end.
 """
 
 import argparse
@@ -121,12 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
   except SystemExit as stop:  # argparse and tyro have said what there is to say
     return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-  except (ValueError, FileNotFoundError) as error:
-    print(f"rfjax: {error}", file=sys.stderr)
-    return 2
   except BrokenPipeError:  # the reader has gone, so Python's last flush must not write either
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
+  except (ValueError, OSError) as error:
+    print(f"rfjax: {error}", file=sys.stderr)
+    return 2
   except KeyboardInterrupt:
     print("rfjax: interrupted", file=sys.stderr)
     return 130

@@ -52,8 +52,11 @@ def test_prepare_and_verify(capsys, tmp_path, small):
   assert "records, cache: train 5, test 3" in capsys.readouterr().out
   small["train"]["label"][0] = 9
   (tmp_path / "mnist").mkdir()
+  assert cli.main(["data", "verify", "mnist", "--data-dir", str(tmp_path)]) == 0
+  for file in catalog.data_set("mnist").files:  # without all of them there is nothing to compare
+    (tmp_path / "mnist" / file.name).touch()
   assert cli.main(["data", "verify", "mnist", "--data-dir", str(tmp_path)]) == 1
-  assert "differ in train, column 'label': prepare mnist anew" in capsys.readouterr().out
+  assert "differ in train, column 'label': run `rfjax data prepare" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def _data(option: pathlib.Path | None) -> dict[str, Any]:
   """The data folder: --data-dir, else RFJAX_DATA_DIR, else ./data."""
   through, path = data_folder(option)
   found = path.is_dir()
-  sets = sorted(p.name for p in path.iterdir() if p.is_dir()) if found else []
+  sets = sorted(p.name for p in path.iterdir() if p.is_dir() and p.name[0] != ".") if found else []
   return {"through": through, "path": str(path), "found": found, "sets": sets}
 
 

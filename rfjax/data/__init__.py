@@ -2,6 +2,7 @@
 
 from rfjax.data._answers import answers as answers
 from rfjax.data._fr_train import fr_train as fr_train
+from rfjax.data._load import columns as columns
 from rfjax.data._load import load as load
 from rfjax.data._load import table as table
 from rfjax.data._records import builder as builder

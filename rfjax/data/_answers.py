@@ -4,7 +4,7 @@ import os
 
 from rfjax import aggregation, catalog
 from rfjax.catalog._reader import unknown
-from rfjax.data._columns import columns
+from rfjax.data._load import columns
 
 _SCALES = {"crowd_adult": 4, "crowd_compas": 4, "bluebirds": 2}  # answers, from 1 or from 0
 _POSITIVE = 2  # the first step, from 0, of a scale of four that says yes
@@ -45,7 +45,7 @@ def answers(
   if name not in _SCALES:
     raise unknown("crowd", name, _SCALES)
   catalog.data_set(name)
-  found = columns(name, data_dir)["train"]
+  found = columns(name, data_dir=data_dir)["train"]
   label, steps = found["answers"], _SCALES[name]
   if steps > 2:
     label = label - 1

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-_MOST_VALUES = 1000
+MOST_VALUES = 1000
 
 
 def rows(bad: np.ndarray) -> str:
@@ -38,9 +38,9 @@ def codes(
     ValueError: for a value that is not listed, and more values than can be meant.
   """
   found, places = np.unique(values, return_inverse=True)
-  if listed is None and len(found) > _MOST_VALUES:
+  if listed is None and len(found) > MOST_VALUES:
     raise ValueError(
-      f"{argument}: {name!r} has {len(found)} different values, more than {_MOST_VALUES}: leave it"
+      f"{argument}: {name!r} has {len(found)} different values, more than {MOST_VALUES}: leave it"
       " out, merge some, or list them"
     )
   texts = tuple(as_text(value) for value in found)
@@ -53,6 +53,14 @@ def codes(
         f" {', '.join(map(repr, listed))}: list it too, or leave these rows out"
       )
   return np.array([listed.index(text) for text in texts], np.int32)[places], listed
+
+
+def occurring(values: np.ndarray, order: tuple[str, ...] | None) -> tuple[str, ...] | None:
+  """Those of the ordered values that a column has, or None without an order."""
+  if order is None:
+    return None
+  found = {as_text(value) for value in np.unique(values)}
+  return tuple(text for text in order if text in found)
 
 
 def number(name: str, values: np.ndarray) -> np.ndarray:

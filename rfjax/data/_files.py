@@ -18,11 +18,12 @@ class Folder:
   Attributes:
     data_set: what the catalogue says of it.
     path: the folder.
+    named: whether the user named it, wherever the folder of data is.
   """
 
-  def __init__(self, data_set: DataSet, path: str | os.PathLike[str]):
+  def __init__(self, data_set: DataSet, path: str | os.PathLike[str], *, named: bool = False):
     """Names the folder; nothing is read yet."""
-    self.data_set, self.path = data_set, pathlib.Path(path)
+    self.data_set, self.path, self.named = data_set, pathlib.Path(path), named
     self._digests = {file.name: file.sha256 for file in data_set.files}
 
   def file(self, name: str) -> pathlib.Path:
@@ -61,6 +62,11 @@ class Folder:
 
   def _advice(self) -> str:
     names = ", ".join(file.name for file in self.data_set.files) or "its folders"
+    if self.named:
+      return (
+        f"the publisher keeps {self.data_set.name} in {self.data_set.publisher}: put {names} into"
+        " the folder that manual_dir= (--manual-dir) names, or name another"
+      )
     return (
       f"data is looked for in data_dir= (--data-dir), else in the folder that RFJAX_DATA_DIR names,"
       f" else in ./data. The publisher keeps {self.data_set.name} in {self.data_set.publisher}: put"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rfjax.core import transform
+from rfjax.core import _check, transform
 from rfjax.data._split import Split
 from rfjax.data._zafar import COVARIANCES, MEANS, planar
 from rfjax.noise import margin_flip
@@ -34,6 +34,9 @@ def fr_train(*, poisoned: bool = True) -> Split:
     to 2199; test, clean rows 2700 to 3699. x = (x0, x1, z), y in {0, 1}, z as the group too, and
     the true labels in `truth`. The global random state is left alone.
 
+  Raises:
+    ValueError: where `poisoned` is neither True nor False.
+
   References:
     Roh, Lee, Whang, Suh, FR-Train: A Mutual Information-Based Approach to Fair and Robust Training,
     ICML 2020.
@@ -44,6 +47,7 @@ def fr_train(*, poisoned: bool = True) -> Split:
     >>> train.x.shape, int((train.y != train.truth.y).sum()), validation.num_rows, test.num_rows
     ((1800, 3), 179, 200, 1000)
   """
+  _check.choice("poisoned", poisoned, (True, False))
   data = planar(*map(jnp.asarray, draw()))
   train, validation, test = (
     data.subset(jnp.arange(*rows)) for rows in ((0, 2000), (2000, 2200), (2700, 3700))

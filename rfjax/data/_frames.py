@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rfjax.data._codes import MOST_VALUES, as_text
 from rfjax.data._formats import table, text
 
 _MISSING = ("", "?")
@@ -67,6 +68,19 @@ def frame(columns: Any, names: Sequence[str] | None = None) -> dict[str, np.ndar
   return arrays
 
 
+def orders(columns: Any) -> dict[str, tuple[str, ...]]:
+  """The categories of the columns that are pandas' categoricals, in order and as text."""
+  if isinstance(columns, (str, os.PathLike)):
+    return {}
+  names = list(columns if isinstance(columns, Mapping) else getattr(columns, "columns", ()))
+  kinds: dict[str, Any] = {name: getattr(columns[name], "dtype", None) for name in names}
+  return {
+    name: tuple(as_text(value) for value in kind.categories if not _is_missing(value))
+    for name, kind in kinds.items()
+    if str(kind) == "category" and len(kind.categories) <= MOST_VALUES
+  }
+
+
 def _checked(names: Iterable[Any]) -> list[str]:
   """The names, each a text of its own."""
   names = list(names)
@@ -82,6 +96,8 @@ def _checked(names: Iterable[Any]) -> list[str]:
 
 
 def _csv(path: pathlib.Path) -> dict[str, np.ndarray]:
+  if path.is_dir():
+    raise ValueError(f"columns is {str(path)!r}, a folder: pass the path of a CSV file")
   content = path.read_bytes()
   lines = csv.reader(io.StringIO(text(content, path), newline=""), skipinitialspace=True)
   header = _checked(name.strip() for name in next(lines, []))
@@ -147,6 +163,8 @@ def _check_lengths(columns: dict[str, np.ndarray]) -> None:
 def typed(name: str, values: np.ndarray) -> Column:
   """Finds out whether a column holds numbers or text, and where nothing."""
   kind = values.dtype.kind
+  if kind in "mM":  # as objects, moments and spans of nanoseconds are integers
+    raise _no_values(name, values.dtype.name)
   if kind in "biu":
     return Column(values, np.zeros(len(values), bool))
   if kind == "f":
@@ -157,20 +175,34 @@ def typed(name: str, values: np.ndarray) -> Column:
 
 
 def _from_objects(name: str, values: np.ndarray) -> Column:
-  values = np.fromiter((v.decode() if isinstance(v, bytes) else v for v in values), object)
+  values = np.fromiter((_decoded(name, v) for v in values), object)
   missing = np.fromiter(map(_is_missing, values), bool, len(values))
   present = values[~missing].tolist()
   of_one_kind = any(all(isinstance(v, kind) for v in present) for kind in (str, (Real, np.bool_)))
   found = np.array(present if of_one_kind else [None])
   if found.dtype.kind not in "biufU":
-    kinds = ", ".join(sorted({type(v).__name__ for v in present}))
-    raise ValueError(
-      f"column {name!r} holds {kinds}, expected numbers or text alone: convert it, or leave it out"
-      " by naming the features in numeric= and categorical="
-    )
+    raise _no_values(name, ", ".join(sorted({type(v).__name__ for v in present})))
   full = np.zeros(len(values), found.dtype)
   full[~missing] = found
   return Column(full, missing)
+
+
+def _no_values(name: str, kinds: str) -> ValueError:
+  return ValueError(
+    f"column {name!r} holds {kinds}, expected numbers or text alone: convert it, or leave it out"
+    " by naming the features in numeric= and categorical="
+  )
+
+
+def _decoded(name: str, value: Any) -> Any:
+  if not isinstance(value, bytes):
+    return value
+  try:
+    return value.decode()
+  except UnicodeDecodeError:
+    raise ValueError(
+      f"column {name!r} holds {value!r}, which is no text in UTF-8: decode it first"
+    ) from None
 
 
 def _is_missing(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Records: builders on tensorflow-datasets that need no TensorFlow, and what they have written.
+"""Records: builders on tensorflow-datasets that need no TensorFlow, and what they write.
 
 A builder reads the publisher's files from a folder and keeps their order, since files of noisy
 labels name their rows by position.
@@ -10,9 +10,10 @@ import io
 import os
 import pathlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +21,8 @@ from rfjax import catalog
 from rfjax._places import data_folder
 from rfjax.core._progress import progress as progress_of
 from rfjax.data import _columns
-from rfjax.data._columns import CACHE, Columns, Kind
-
-_BLOCK = 4096  # rows read at once
+from rfjax.data._columns import Columns, Kind
+from rfjax.data._stored import CACHE, save_cache
 
 
 def builder(name: str, *, data_dir: str | os.PathLike[str] | None = None) -> Any:
@@ -69,8 +69,8 @@ def _builder_class(name: str) -> type:
     )
 
   def split_generators(self: Any, dl_manager: Any) -> dict[str, Iterator]:
-    found = self.columns or _columns.read(data_set, dl_manager.manual_dir)
-    return {split: self._generate_examples(found[split]) for split in data_set.rows}
+    found = self.columns or _columns.read(catalog.data_set(name), dl_manager.manual_dir)
+    return {split: self._generate_examples(columns) for split, columns in found.items()}
 
   members = {
     "name": f"rfjax_{name}",
@@ -124,13 +124,14 @@ def prepare(
     data_dir: where the records go, as rfjax_NAME/VERSION; `$RFJAX_DATA_DIR` when None, and `./data`
       without it.
     manual_dir: the folder of the publisher's files; the data set's folder in `data_dir` when None.
-    progress: show how far it is, on stderr.
+    progress: show that files are read, and how far the writing is, on stderr.
 
   Returns:
     The folder of the records.
 
   Raises:
     FileNotFoundError: where a file is not there.
+    OSError: where the records cannot be written.
     ValueError: for an unknown name, or files that are not the publisher's.
 
   Examples:
@@ -141,7 +142,9 @@ def prepare(
   """
   data_set, folder = catalog.data_set(name), data_folder(data_dir)[1]
   manual = folder / data_set.folder if manual_dir is None else pathlib.Path(manual_dir)
-  found = _columns.read(data_set, manual)
+  if progress:
+    print(f"{name}: reading", file=sys.stderr, flush=True)
+  found = _columns.read(data_set, manual, named=manual_dir is not None)
   made = [path for path in (folder, *folder.parents) if not path.exists()]
   folder.mkdir(parents=True, exist_ok=True)
   try:
@@ -164,9 +167,12 @@ def _write(
   rows = sum(len(next(iter(columns.values()))) for columns in found.values())
   with _quiet(), progress_of(rows, show, "rows") as advance:
     made.columns, made.advance = found, advance
-    made.download_and_prepare(download_config=config)
+    try:
+      made.download_and_prepare(download_config=config)
+    except RuntimeError as error:  # the writer's word for a full disk
+      raise OSError(f"the records of {name} cannot be written to {work.parent}: {error}") from None
   written = pathlib.Path(made.data_dir)
-  _columns.save_cache(catalog.data_set(name), found, written / CACHE)
+  save_cache(catalog.data_set(name), found, written / CACHE)
   return written
 
 
@@ -198,79 +204,3 @@ def _move(written: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
       os.replace(old, target)
     raise
   return target
-
-
-def read_records(data_set: catalog.DataSet, data_dir: pathlib.Path) -> dict[str, Columns]:
-  """The columns of a prepared data set from its records, but for encoded pictures."""
-  read = lambda split: _read_split(data_set, source(data_set, data_dir, split))
-  return {split: read(split) for split in data_set.rows}
-
-
-def source(data_set: catalog.DataSet, data_dir: pathlib.Path, split: str) -> Any:
-  """The rows of a prepared split, read when they are asked for; encoded pictures stay encoded.
-
-  The decoder of tensorflow-datasets would leave palettes and inks as they are.
-  """
-  import tensorflow_datasets as tfds
-
-  # Their decorators hide from type checkers what the methods take.
-  made = cast(Any, tfds.builder_from_directory(_columns.records(data_set, data_dir)))
-  encoded = set(data_set.columns) - set(_columns.arrays(data_set))
-  decoders = {name: tfds.decode.SkipDecoding() for name in encoded} or None
-  return made.as_data_source(split, decoders=decoders)
-
-
-def _read_split(data_set: catalog.DataSet, source: Any) -> Columns:
-  blocks: dict[str, list[np.ndarray]] = {name: [] for name in _columns.arrays(data_set)}
-  for first in range(0, len(source), _BLOCK):
-    rows = source.__getitems__(range(first, min(first + _BLOCK, len(source))))
-    for name, parts in blocks.items():
-      parts.append(_column(rows, name, _columns.kind(data_set.columns[name])))
-  return {name: np.concatenate(parts) for name, parts in blocks.items()}
-
-
-def _column(rows: list[dict[str, Any]], name: str, kind: Kind) -> np.ndarray:
-  if kind.dtype == "str":
-    return np.array([row[name].decode() for row in rows], np.str_)
-  return np.array([row[name] for row in rows], np.dtype(kind.dtype))
-
-
-def verify(data_set: catalog.DataSet, data_dir: pathlib.Path) -> str:
-  """Reads files and records of a data set again.
-
-  Args:
-    data_set: the catalogue's record.
-    data_dir: the folder of data.
-
-  Returns:
-    What was read and found right.
-
-  Raises:
-    FileNotFoundError: where there is neither.
-    ValueError: where files are not the publisher's, or records not what was written.
-  """
-  manual, found = data_dir / data_set.folder, {}
-  prepared = _columns.records(data_set, data_dir).is_dir()
-  if manual.is_dir() or not prepared:
-    found["files"] = _columns.read(data_set, manual)
-  if prepared:
-    found["records"] = read_records(data_set, data_dir)
-    found["cache"] = _columns.cached(data_set, data_dir)
-    _columns.check(data_set, found["cache"], _columns.records(data_set, data_dir))
-  first, *others = found
-  for other in others:
-    _same(data_set, found[first], found[other], f"{first} and {other}")
-  return f"{', '.join(found)}: {', '.join(f'{k} {v}' for k, v in _sizes(found[first]).items())}"
-
-
-def _sizes(columns: dict[str, Columns]) -> dict[str, int]:
-  return {split: len(next(iter(part.values()))) for split, part in columns.items()}
-
-
-def _same(
-  data_set: catalog.DataSet, one: dict[str, Columns], two: dict[str, Columns], what: str
-) -> None:
-  for split in data_set.rows:
-    for name in _columns.arrays(data_set):
-      if not np.array_equal(one[split][name], two[split][name]):
-        raise ValueError(f"{what} differ in {split}, column {name!r}: prepare {data_set.name} anew")

@@ -1,10 +1,11 @@
 """Splitting a data set at random, with statistics from its training part."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rfjax.core import Batch, _check
 
@@ -50,7 +51,7 @@ def split(
   *,
   key: jax.Array | None = None,
   fractions: Sequence[float] | None = None,
-  numeric: Sequence[int] = (),
+  numeric: Sequence[int] | np.ndarray = (),
 ) -> Split:
   r"""Splits a data set and standardises its numeric columns.
 
@@ -67,7 +68,7 @@ def split(
       training part begins with the file's first row.
     fractions: of train, validation and test, in [0, 1], with sum 1; train must get a row. Of train
       and validation alone where the table brings a test set. 70, 10 and 20 %, or 90 and 10 %, when
-      None.
+      None. Sizes are rounded, so that of fewer than ten rows the validation part may be empty.
     numeric: the columns of x to standardise.
 
   Returns:
@@ -83,7 +84,7 @@ def split(
     >>> [part.num_rows for part in parts]
     [35, 5, 10]
   """
-  given = (0, 0)
+  given, numeric = (0, 0), _listed("numeric", numeric, "column numbers")
   if isinstance(data, Table):
     given = (data.validation_rows, data.test_rows)
     data, numeric = data.batch, numeric or data.numeric
@@ -105,7 +106,9 @@ def _bounds(
   validation, test = given
   drawn = ["train"] + ["validation"] * (not validation) + ["test"] * (not test and not validation)
   defaults = {3: (0.7, 0.1, 0.2), 2: (0.9, 0.1), 1: (1.0,)}
-  fractions = defaults[len(drawn)] if fractions is None else tuple(fractions)
+  if fractions is None:
+    fractions = defaults[len(drawn)]
+  fractions = _listed("fractions", fractions, "a fraction a part")
   _check.number("fractions", fractions, 0.0, 1.0)
   if len(fractions) != len(drawn) or abs(sum(fractions) - 1) > 1e-6:
     raise ValueError(f"fractions must be of {', '.join(drawn)} with sum 1, got {tuple(fractions)}")
@@ -115,6 +118,13 @@ def _bounds(
       f"fractions {tuple(fractions)} leave no training row of {rows}: raise the first"
     )
   return ends[0], rows + validation if len(drawn) == 1 else ends[1]
+
+
+def _listed(name: str, values: Any, what: str) -> tuple[Any, ...]:
+  """Several values as a tuple, or ValueError for a single one."""
+  if isinstance(values, str) or np.ndim(values) != 1:
+    raise ValueError(f"{name} must list {what}, got {values!r}")
+  return tuple(values)
 
 
 def _columns(numeric: Sequence[int], shape: tuple[int, ...]) -> jax.Array:

@@ -16,8 +16,8 @@ from rfjax.catalog._reader import unknown
 from rfjax.core import Batch, Truth, _check, random_order
 from rfjax.data import _columns
 from rfjax.data._columns import Kind
-from rfjax.data._records import source
 from rfjax.data._sources._encoded import decode
+from rfjax.data._stored import source, stored, whole
 
 _PICTURE = "image"
 
@@ -51,8 +51,7 @@ class Stream:
     Yields:
       ceil(N / batch_size) batches; the last one has rows of padding where they do not fit.
     """
-    import grain
-
+    grain = _grain()
     rows = self.labels.num_rows
     order = np.asarray(random_order(key, rows, self.batch_size))
     options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=2 * self.threads)
@@ -133,7 +132,8 @@ def stream(
     The `Stream`. Needs the extra "stream", and "images" for encoded pictures.
 
   Raises:
-    ValueError: for unknown names and numbers out of range.
+    ValueError: for unknown names, numbers out of range, records that are damaged, and where an
+      extra is not installed. A picture that cannot be decoded is named, by its row, in training.
     FileNotFoundError: where the data set was not prepared.
 
   Examples:
@@ -143,11 +143,12 @@ def stream(
     FileNotFoundError: no_such_folder/rfjax_mnist/1.0.0 is not there: run `rfjax data prepare mnist`
   """
   data_set, folder = catalog.data_set(name), data_folder(data_dir)[1]
+  _grain()
   _check.choice("split", split, tuple(data_set.rows))
   if _PICTURE not in data_set.columns:
     raise ValueError(f"{name} has no pictures to stream: use data.load")
   kind = _features(data_set, image_size)
-  known = _columns.cached(data_set, folder)[split]
+  known = stored(data_set, folder)[split]
   y, classes = _codes(data_set, known, "label" if label is None else label)
   group = None if sensitive is None else _codes(data_set, known, sensitive)[0]
   labels = Batch.from_arrays(np.zeros((len(y), 0), np.float32), y, group, num_classes=classes)
@@ -157,6 +158,14 @@ def stream(
   _check.count("threads", threads)
   fetch = _fetch(data_set, folder, split, image_size)
   return Stream(labels, kind.shape, np.dtype(kind.dtype), batch_size, fetch, threads)
+
+
+def _grain() -> Any:
+  try:
+    import grain
+  except ImportError:
+    raise ValueError("streams need grain: pip install 'rfjax[stream]'") from None
+  return grain
 
 
 def _features(data_set: catalog.DataSet, image_size: int | None) -> Kind:
@@ -182,24 +191,28 @@ def _codes(
   """A column of codes, or an attribute among many, with how many there are where that is known."""
   if name == "label" and name in known:
     return known[name], len(data_set.classes) or None
-  if name in known and known[name].ndim == 1 and known[name].dtype.kind == "i":
+  codes = [n for n, values in known.items() if values.ndim == 1 and values.dtype.kind == "i"]
+  if name in codes:
     return known[name], None
   if "attributes" in known and name in data_set.classes:
     return (known["attributes"][:, data_set.classes.index(name)] > 0).astype(np.int32), 2
-  options = [*known, *(data_set.classes if "attributes" in known else ())]
+  options = [*codes, *(data_set.classes if "attributes" in known else ())]
   raise unknown(f"column of {data_set.name}", name, options)
 
 
 def _fetch(
   data_set: catalog.DataSet, folder: pathlib.Path, split: str, image_size: int | None
 ) -> Callable[[np.ndarray], np.ndarray]:
-  records = source(data_set, folder, split)
+  records, place = source(data_set, folder, split), _columns.records(data_set, folder)
 
   def fetch(rows: np.ndarray) -> np.ndarray:
-    pictures = [row[_PICTURE] for row in records.__getitems__(rows.tolist())]
+    with whole(data_set, place):
+      pictures = [row[_PICTURE] for row in records.__getitems__(rows.tolist())]
     if image_size is None:
       return np.stack(pictures)
-    return np.stack([_square(decode(p, data_set.name), image_size) for p in pictures])
+    where = [f"{place}, {split}, row {row}" for row in rows]
+    decoded = map(decode, pictures, where)
+    return np.stack([_square(picture, image_size) for picture in decoded])
 
   return fetch
 

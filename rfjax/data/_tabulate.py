@@ -8,8 +8,8 @@ import numpy as np
 
 from rfjax.catalog._reader import unknown
 from rfjax.core import Batch, _check
-from rfjax.data._codes import as_text, codes, indicators, number, rows
-from rfjax.data._frames import Column, frame, no_numbers, recognised, typed
+from rfjax.data._codes import as_text, codes, indicators, number, occurring, rows
+from rfjax.data._frames import Column, frame, no_numbers, orders, recognised, typed
 from rfjax.data._split import Table
 
 Listed = dict[str, tuple[str, ...] | None]  # the values of each column in order, None for sorted
@@ -43,6 +43,9 @@ def tabulate(
 
   where the s-th sensitive column has V_s values, numbered by the code c_s.
 
+  A categorical column of pandas is one here too, with its categories in their order as values: a
+  feature keeps those that do not occur, while classes and groups are only those that do.
+
   Missing is what is NaN, None, empty or "?". A column of a CSV file holds numbers if all that is
   not missing is a number, without leading zeros; in such a column "NA", "N/A" and "NaN" are missing
   too, in others they are text.
@@ -55,8 +58,8 @@ def tabulate(
       None.
     numeric: columns of x; all other columns of numbers when None, which are those that are neither
       label nor sensitive nor named in `categorical`.
-    categorical: columns of x; all other columns of text when None. A mapping gives their values in
-      order, or None for sorted ones.
+    categorical: columns of x; all other columns of text or categories when None. A mapping gives
+      their values in order, or None for sorted ones.
     sensitive: one column or several whose values make the groups, or a mapping to their values as
       in `categorical`; none when () or None. It is a feature too only where it is named as one.
     missing: "refuse" missing values in the columns that are used, or "drop" their rows.
@@ -82,12 +85,13 @@ def tabulate(
     ([23.0, 0.0, 0.0, 1.0], [0, 1, 0], ('f', 'm'))
   """
   _check.choice("missing", missing, ("refuse", "drop"))
-  given = frame(columns, names)
-  used, roles = _assigned(given, label, numeric, categorical, sensitive)
+  given, order = frame(columns, names), orders(columns)
+  used, roles = _assigned(given, order, label, numeric, categorical, sensitive)
   values, test_rows = _complete(used, missing, _check.count("test_rows", test_rows, 0))
-  y, classes = _labels(label, values[label], positive)
+  known = {name: occurring(values[name], order.get(name)) for name in values}
+  y, classes = _labels(label, values[label], known[label], positive)
   x = _features(values, roles)
-  group, groups = _groups(values, roles.sensitive)
+  group, groups = _groups(values, {n: v or known[n] for n, v in roles.sensitive.items()})
   batch = Batch.from_arrays(
     np.column_stack(list(x.values())), y, group, num_classes=len(classes), num_groups=len(groups)
   )
@@ -96,7 +100,12 @@ def tabulate(
 
 
 def _assigned(
-  given: dict[str, np.ndarray], label: str, numeric: Any, categorical: Any, sensitive: Any
+  given: dict[str, np.ndarray],
+  order: Mapping[str, tuple[str, ...]],
+  label: str,
+  numeric: Any,
+  categorical: Any,
+  sensitive: Any,
 ) -> tuple[dict[str, Column], _Roles]:
   """The columns that are used, and what as."""
   _known("label", label, given)
@@ -109,11 +118,13 @@ def _assigned(
   wanted = given if numeric is None or categorical is None else named
   columns = {name: typed(name, given[name]) for name in given if name in wanted}
   others = [name for name in columns if name not in named]
+  values = [name for name in others if columns[name].is_text or name in order]
   if numeric is None:
-    roles = roles._replace(numeric=tuple(n for n in others if not columns[n].is_text))
+    roles = roles._replace(numeric=tuple(name for name in others if name not in values))
   if categorical is None:
-    texts = dict.fromkeys(n for n in others if columns[n].is_text)
-    roles = roles._replace(categorical=texts)
+    roles = roles._replace(categorical=dict.fromkeys(values))
+  listed = {name: values or order.get(name) for name, values in roles.categorical.items()}
+  roles = roles._replace(categorical=listed)
   _check_roles(label, roles)
   columns |= {name: _as_number(name, columns[name]) for name in roles.numeric}
   used = {label, *roles.numeric, *roles.categorical, *roles.sensitive}
@@ -194,8 +205,10 @@ def _complete(
   return {name: column.values[keep] for name, column in used.items()}, int(test.sum())
 
 
-def _labels(name: str, values: np.ndarray, positive: Any) -> tuple[np.ndarray, tuple[str, ...]]:
-  found, classes = codes("label", name, values, None)
+def _labels(
+  name: str, values: np.ndarray, order: tuple[str, ...] | None, positive: Any
+) -> tuple[np.ndarray, tuple[str, ...]]:
+  found, classes = codes("label", name, values, order)
   if len(classes) == 1:
     raise ValueError(f"label {name!r} is {classes[0]!r} in all rows: two classes are needed")
   if positive is None:

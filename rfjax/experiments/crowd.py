@@ -70,8 +70,8 @@ def rows(result: Any) -> list[dict[str, Any]]:
     result: what `run` returned.
 
   Returns:
-    The rows, with data, labels, seed (null for all rows), group, rows, wrong, one_if_zero and
-    zero_if_one; the last three are null where no row has such a label.
+    The rows, with data, labels, seed (None for all rows), group, rows, wrong, one_if_zero and
+    zero_if_one; the last three are NaN, null in JSON, where no row has such a label.
   """
   from rfjax.experiments import _crowd
 

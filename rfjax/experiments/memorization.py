@@ -57,7 +57,7 @@ def check(settings: Settings) -> None:
     raise ValueError(
       f"batch_size must be at most the {settings.images} images, got {settings.batch_size}"
     )
-  _check.number("learning_rate", settings.learning_rate, 0.0, open_low=True)
+  _check.number("learning_rate", settings.learning_rate, 0.0, open_low=True, open_high=True)
   if _check.count("seeds", settings.seeds, 2) > _check.SEED_LIMIT:
     raise ValueError(f"seeds must be at most 2**32, since seeds repeat, got {settings.seeds}")
 
@@ -89,7 +89,7 @@ def rows(result: Any) -> list[dict[str, Any]]:
     result: what `run` returned.
 
   Returns:
-    The rows, with variant, rate, seed, train_accuracy, test_accuracy, epochs_to_fit, label_rate
+    The rows, with pictures, rate, seed, train_accuracy, test_accuracy, epochs_to_fit, label_rate
     and label_hash.
   """
   from rfjax.experiments import _memorization

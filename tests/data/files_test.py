@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rfjax import catalog, data
-from rfjax.data import _columns, _records
+from rfjax.data import _columns, _records, _stored
 from rfjax.data._files import Folder
 
 CSV = "compas-scores-two-years.csv"
@@ -117,6 +117,12 @@ def test_missing_file_names_the_places_and_the_publisher(tmp_path, what):
     assert place in str(error.value)
 
 
+def test_a_folder_that_the_user_named_is_where_files_go(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r"put .* into the folder that manual_dir=") as error:
+    Folder(catalog.data_set("compas"), tmp_path, named=True).file(CSV)
+  assert "RFJAX_DATA_DIR" not in str(error.value)
+
+
 def test_folder_in_the_place_of_a_file_is_no_file(tmp_path):
   (tmp_path / CSV).mkdir()
   folder = Folder(catalog.data_set("compas"), tmp_path)
@@ -202,7 +208,7 @@ def test_wrong_file_prepares_nothing(mnist, what):
 def test_missing_file_prepares_nothing(mnist):
   folder = mnist[0]
   (folder / "mnist" / LABELS).unlink()
-  fails_and_writes_nothing(folder, "is not there.*RFJAX_DATA_DIR", FileNotFoundError)
+  fails_and_writes_nothing(folder, "is not there: .*--manual-dir", FileNotFoundError)
 
 
 def test_what_stops_the_writing_leaves_no_trace_and_the_older_records(mnist, monkeypatch):
@@ -211,20 +217,20 @@ def test_what_stops_the_writing_leaves_no_trace_and_the_older_records(mnist, mon
   written = prepare(folder, manual)
   assert written == folder / "rfjax_mnist" / "1.0.0"
   before = records(folder)
-  read = _columns.columns("mnist", folder)
+  read = data.columns("mnist", data_dir=folder)
 
   def stop(*args):
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:
-    patch.setattr(_records._columns, "save_cache", stop)
+    patch.setattr(_records, "save_cache", stop)
     for where in (folder, new):
       with pytest.raises(KeyboardInterrupt):
         prepare(where, manual)
   assert records(folder) == before and not new.parent.exists()
-  fresh = _records.read_records(catalog.data_set("mnist"), folder)
+  fresh = _stored.read_records(catalog.data_set("mnist"), folder)
   (manual / LABELS).unlink()  # with which neither records nor cache need to do
-  for found in (fresh, _columns.columns("mnist", folder)):
+  for found in (fresh, data.columns("mnist", data_dir=folder)):
     for split, rows in ROWS.items():
       assert len(found[split]["label"]) == rows
       for name, values in found[split].items():

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from rfjax import catalog, data
-from rfjax.data import _columns
 from rfjax.data._files import Folder
 from rfjax.data._recipes._adult import adult
 from rfjax.data._sources import _adult as source
@@ -108,7 +107,7 @@ def test_unknown_variants_and_attributes_are_refused(columns, variant, attribute
 
 @pytest.fixture(scope="module")
 def found():
-  return _columns.columns("adult")
+  return data.columns("adult")
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +141,9 @@ def tables(found):
 def test_counts_of_the_files(rows, part, complete, number, rich, rate):
   own = {"train": rows[:32561], "test": rows[32561:], "all": rows}[part]
   own = own[(own != "?").all(1)] if complete else own
-  assert (len(own), int((own[:, -1] == ">50K").sum())) == (number, rich)
-  assert round(rich / number, 6) == rate
+  earning = own[:, -1] == ">50K"
+  assert (len(own), int(earning.sum())) == (number, rich)
+  assert round(float(earning.mean()), 6) == rate
 
 
 @needs_file
@@ -223,7 +223,8 @@ def test_rates_by_sex(tables):
   assert (round(low / high, 6), round(low - high, 6)) == (0.363470, -0.198901)
   (women, rich), (men, richer) = counts(tables["fairbatch", "sex"]).values()
   assert (round(rich / women, 6), round(richer / men, 6)) == (0.113195, 0.314086)
-  assert round(10741 / 43131, 6) == 0.249032
+  total = np.asarray(tables["fairbatch", "sex"].batch.y, float)
+  assert round(float(total.mean()), 6) == 0.249032
 
 
 @needs_file

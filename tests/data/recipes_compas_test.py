@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from rfjax import catalog, data
-from rfjax.data import _columns
 from rfjax.data._files import Folder
 from rfjax.data._recipes._compas import compas, selected
 from rfjax.data._sources import _compas as source
@@ -153,7 +152,7 @@ def test_a_changed_file_is_refused_without_its_rows(tmp_path):
 
 @pytest.fixture(scope="module")
 def found():
-  return _columns.columns("compas")
+  return data.columns("compas")
 
 
 def counts(table):
@@ -194,7 +193,6 @@ def test_counts_by_group(found, variant, attribute):
   table = compas(found, variant, attribute=attribute, favourable=False)
   assert counts(table) == expected
   assert (table.batch.num_rows, int(table.batch.y.sum())) == TOTALS[variant]
-  assert tuple(np.sum(list(expected.values()), axis=0)) == TOTALS[variant]
 
 
 @needs_file
@@ -300,9 +298,9 @@ def test_counts_by_column(found):
   total, offences = (dict(zip(table.names, v, strict=True)) for v in (x.sum(0), x[y == 1].sum(0)))
   assert [total[f"age_cat={age}"] for age in AGES] == [1156, 3026, 1096]
   assert [offences[f"age_cat={age}"] for age in AGES] == [660, 1461, 362]
-  assert total["c_charge_degree=F"] == 3440 == 5278 - 1838
+  assert total["c_charge_degree=F"] == 3440 and len(x) - total["c_charge_degree=F"] == 1838
   assert total["sex=Male"] == 4247 and total["race=Caucasian"] == 2103
-  assert round(total["priors_count"] / 5278, 6) == 3.461538
+  assert round(total["priors_count"] / len(x), 6) == 3.461538
   assert x[:, 6].max() == 38 and table.numeric == (6,)
 
 

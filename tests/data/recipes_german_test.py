@@ -4,13 +4,13 @@ import csv
 import dataclasses
 import os
 
+import jax
 import numpy as np
 import pytest
 
 from rfjax import catalog, data
-from rfjax.data import _columns
 from rfjax.data._files import Folder
-from rfjax.data._recipes._german import german
+from rfjax.data._recipes._german import german, german_numeric
 from rfjax.data._sources import _german as source
 
 ROWS = """\
@@ -97,7 +97,7 @@ def test_unknown_variants_and_attributes_are_refused(columns, variant, attribute
 
 @pytest.fixture(scope="module")
 def found():
-  return _columns.columns("german")
+  return data.columns("german")
 
 
 @needs_file
@@ -139,7 +139,7 @@ def test_features_are_the_attributes_of_the_file(found):
 
 @needs_file
 def test_the_numeric_form_has_the_same_rows(found):
-  symbolic, numeric = found["train"], _columns.columns("german_numeric")["train"]
+  symbolic, numeric = found["train"], data.columns("german_numeric")["train"]
   features = numeric["features"]
   assert features.shape == (1000, 24)
   np.testing.assert_array_equal(numeric["class"], symbolic["class"])
@@ -154,3 +154,31 @@ def test_the_table_by_name_is_the_recipe(found):
   np.testing.assert_array_equal(table.batch.x, made.batch.x)
   np.testing.assert_array_equal(table.batch.group, made.batch.group)
   assert table[1:] == made[1:]
+
+
+@needs_file
+@pytest.mark.parametrize("attribute", ["sex", "age"])
+def test_the_numeric_table_has_the_labels_and_groups_of_the_other(found, attribute):
+  table = data.table("german_numeric", attribute=attribute)
+  made = german(found, attribute=attribute)
+  assert table.names == tuple(f"attribute {i}" for i in range(1, 25))
+  assert table.numeric == tuple(range(24)) and table.groups == made.groups
+  features = data.columns("german_numeric")["train"]["features"]
+  np.testing.assert_array_equal(table.batch.x, features)
+  np.testing.assert_array_equal(table.batch.y, made.batch.y)
+  np.testing.assert_array_equal(table.batch.group, made.batch.group)
+  parts = data.split(table, key=jax.random.key(0))
+  np.testing.assert_allclose(parts.train.x.std(0), 1, atol=1e-4)
+
+
+def test_the_numeric_table_on_made_up_rows():
+  features = np.arange(72, dtype=np.int32).reshape(3, 24)
+  features[:, 6], features[:, 9] = (2, 3, 1), (25, 26, 60)
+  columns = {"train": {"features": features, "class": np.array([1, 2, 1], np.int32)}}
+  assert german_numeric(columns).batch.group.tolist() == [0, 1, 1]
+  table = german_numeric(columns, attribute="age")
+  assert table.batch.group.tolist() == [0, 1, 1] and table.batch.y.tolist() == [1, 0, 1]
+  with pytest.raises(ValueError, match="attribute must be one of 'sex', 'age'"):
+    german_numeric(columns, attribute="race")
+  with pytest.raises(ValueError, match="variant must be one of ''"):
+    german_numeric(columns, "x")

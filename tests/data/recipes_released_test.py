@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from rfjax import data
-from rfjax.data import _columns
 from rfjax.data._recipes import _human_labels, _images
 
 needs_files = pytest.mark.skipif(
@@ -65,7 +64,7 @@ def human(seed=1):
 @pytest.mark.parametrize("labels", ["aggre", "worse", "random1", "random2", "random3"])
 def test_human_labels_lie_on_the_training_rows_alone(labels):
   rows, found = human(), pictures()
-  table = _human_labels.cifar10n(rows, "", labels, found)
+  table = _human_labels.cifar10n(rows, "", labels=labels, pictures=lambda: found)
   column = {"aggre": "aggre_label", "worse": "worse_label"}.get(labels, f"random_label{labels[-1]}")
   np.testing.assert_array_equal(table.batch.y[:20], rows["train"][column])
   np.testing.assert_array_equal(table.batch.y[20:], found["test"]["label"])
@@ -76,7 +75,7 @@ def test_pictures_in_another_order_are_refused():
   found = pictures()
   found["train"]["label"] = found["train"]["label"][::-1].copy()
   with pytest.raises(ValueError, match="not in the order of cifar10n"):
-    _human_labels.cifar10n(human(), "", "worse", found)
+    _human_labels.cifar10n(human(), "", pictures=lambda: found)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +86,12 @@ def test_pictures_in_another_order_are_refused():
     ("fair_robust", {"labels": "worst"}, "labels must be one of 'general'"),
     ("crowd_adult", {"attribute": "age"}, "attribute must be one of 'gender'"),
     ("crowd_adult", {"labels": "best"}, "labels must be one of 'majority'"),
-    ("bluebirds", {}, "bluebirds has no recipe"),
+    ("bluebirds", {}, r"bluebirds has no recipe of a table: data.answers\('bluebirds'\)"),
     ("cifar10n", {"pictures": "mnist"}, "pictures must be one of 'cifar10'"),
     ("mnits", {}, "did you mean 'mnist'"),
-    ("food101n", {}, "no recipe"),
+    ("food101n", {}, r"prepare it and use data.stream\('food101n'"),
+    ("cifar10h", {}, r"no recipe of a table: data.columns\('cifar10h'\)"),
+    ("compas", {"favourable": "no"}, "favourable must be one of True, False, got 'no'"),
   ],
 )
 @needs_files
@@ -149,7 +150,7 @@ def test_crowd_labels_are_as_right_as_published(labels, accuracy):
 @needs_files
 @pytest.mark.parametrize(("name", "rows"), [("crowd_adult", 3046), ("bluebirds", 108)])
 def test_answers_are_those_of_the_columns(name, rows):
-  found = _columns.columns(name)["train"]["answers"]
+  found = data.columns(name)["train"]["answers"]
   answers = data.answers(name)
   assert answers.num_items == rows and answers.num_classes == 2
   yes = found >= (3 if name == "crowd_adult" else 1)

@@ -11,6 +11,7 @@ import pytest
 
 from rfjax import catalog
 from rfjax.data import _columns
+from rfjax.data._sources import _encoded
 
 
 def read(name, folder):
@@ -271,3 +272,16 @@ def test_acs_income_needs_a_file(tmp_path):
     read("acs_income", tmp_path)
   with pytest.raises(FileNotFoundError, match="nowhere"):
     read("acs_income", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("error", ["bomb", "SyntaxError"])
+def test_whatever_a_decoder_raises_names_the_picture(tmp_path, monkeypatch, error):
+  image = pytest.importorskip("PIL.Image")
+  kinds = {"bomb": image.DecompressionBombError, "SyntaxError": SyntaxError}
+
+  def refuse(*args, **options):
+    raise kinds[error]("a picture of 9 gigabytes")
+
+  monkeypatch.setattr(image, "open", refuse)
+  with pytest.raises(ValueError, match=r"here/1.jpg cannot be decoded: a picture of 9 gigabytes"):
+    _encoded.decode(b"", "here/1.jpg")

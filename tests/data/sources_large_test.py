@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rfjax import catalog, data
-from rfjax.data import _columns
+from rfjax.data import _columns, _stored
 from rfjax.data._sources import _encoded
 
 HTML = b"<!DOCTYPE html><p>Sign in</p>"
@@ -240,7 +240,7 @@ def test_pictures_are_prepared_and_read_back(tmp_path, monkeypatch):
     expected = np.asarray(image.open(io.BytesIO(jpeg(name))).convert("RGB"))
     np.testing.assert_array_equal(row["image"], expected)
     assert expected.shape == (5 + FOOD.index(name), 7, 3)
-  cached = _columns.cached(record, folder)
+  cached = _stored.cached(record, folder)
   np.testing.assert_array_equal(cached["train"]["verified"], [1, -1, 0, -1])
   assert set(cached["test"]) == {"label", "verified", "held_out"}
 

@@ -115,11 +115,33 @@ def test_traced_keys_equal_the_loop():
     {"numeric": (3,)},
     {"numeric": (-1,)},
     {"numeric": (0.5,)},
+    {"numeric": 3},
+    {"numeric": "012"},
+    {"numeric": np.array(0)},
+    {"fractions": 0.9},
+    {"fractions": "90"},
+    {"fractions": ("a", "b", "c")},
   ],
 )
 def test_refuses_values_out_of_range(bad):
   with pytest.raises(ValueError, match=next(iter(bad))):
     data.split(dataset(), key=KEY, **bad)
+
+
+@pytest.mark.parametrize("empty", [(), [], np.array([], int)])
+def test_numeric_columns_may_be_an_array(empty):
+  whole = dataset()
+  expected = data.split(whole, key=KEY, numeric=(0, 2))
+  for numeric in (np.array([0, 2]), [0, 2], range(0, 3, 2)):
+    ours = data.split(whole, key=KEY, numeric=numeric)
+    jax.tree.map(np.testing.assert_array_equal, ours, expected)
+  parts = data.split(data.Table(whole, ("a", "b", "c"), (0, 2)), key=KEY, numeric=empty)
+  jax.tree.map(np.testing.assert_array_equal, parts, expected)
+
+
+def test_of_few_rows_the_validation_part_is_empty():
+  parts = data.split(dataset(4), key=KEY)
+  assert [part.num_rows for part in parts] == [3, 0, 1]
 
 
 def test_refuses_numeric_columns_of_images():

@@ -1,6 +1,7 @@
 """Streams: the batches that fit takes, labels by index, one stream for many runs."""
 
 import dataclasses
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import pytest
 
 import rfjax
 from rfjax import architectures, catalog, data, noise
-from rfjax.data import _columns, _sources, _stream
+from rfjax.data import _sources, _stored, _stream
 
 pytest.importorskip("grain")
 
@@ -124,6 +125,7 @@ def test_labels_have_no_features_and_blank_has_zeros_of_their_shape(stream):
     ({"batch_size": 10**9}, "at most"),
     ({"image_size": 32}, "leave it out"),
     ({"label": "lable"}, "did you mean 'label'"),
+    ({"label": "image"}, "column of mnist 'image': choose one of label"),
     ({"threads": 0}, "threads"),
   ],
 )
@@ -134,6 +136,12 @@ def test_refuses_what_no_stream_has(folder, monkeypatch, change, message):
     monkeypatch.setattr(catalog, "data_set", catalog._reader.data_set)
   with pytest.raises(ValueError, match=message):
     data.stream(settings.pop("name"), **settings)
+
+
+def test_without_grain_there_is_no_stream(folder, monkeypatch):
+  monkeypatch.setitem(sys.modules, "grain", None)
+  with pytest.raises(ValueError, match=r"streams need grain: pip install 'rfjax\[stream\]'"):
+    data.stream("mnist", batch_size=4, data_dir=folder[0])
 
 
 def test_needs_records(tmp_path):
@@ -154,10 +162,8 @@ def test_square_covers_and_cuts_at_the_centre(shape):
 
 
 def test_cached_labels_are_those_of_the_records(folder):
-  from rfjax.data import _records
-
-  found = _records.read_records(catalog.data_set("mnist"), folder[0])
-  cached = _columns.cached(catalog.data_set("mnist"), folder[0])
+  found = _stored.read_records(catalog.data_set("mnist"), folder[0])
+  cached = _stored.cached(catalog.data_set("mnist"), folder[0])
   for split in ("train", "test"):
     for name in ("image", "label"):
       np.testing.assert_array_equal(found[split][name], cached[split][name])

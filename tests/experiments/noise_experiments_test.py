@@ -75,6 +75,7 @@ def test_the_page_has_both_tables_and_figures(memorized):
     {"images": 0},
     {"batch_size": 9000},
     {"learning_rate": 0.0},
+    {"learning_rate": float("inf")},
     {"seeds": 1},
     {"epochs": 0},
     {"hidden": -1},

@@ -66,7 +66,7 @@ def compas(
     The table; the numeric columns are the last.
 
   Raises:
-    ValueError: for an unknown variant or attribute.
+    ValueError: for an unknown variant, attribute or value of `favourable`.
 
   References:
     Larson, Mattu, Kirchner, Angwin, How We Analyzed the COMPAS Recidivism Algorithm, ProPublica,
@@ -76,6 +76,7 @@ def compas(
   """
   _check.choice("variant", variant, tuple(_VARIANTS))
   _check.choice("attribute", attribute, tuple(_ATTRIBUTES))
+  _check.choice("favourable", favourable, (True, False))
   numeric, categorical = _VARIANTS[variant]
   keep = selected(columns["train"], variant)
   rows = {name: values[keep] for name, values in columns["train"].items()}

@@ -5,7 +5,6 @@ import numpy as np
 
 from rfjax.core import Truth, _check
 from rfjax.data._columns import Columns
-from rfjax.data._recipes._images import no_variant
 from rfjax.data._split import Table
 from rfjax.data._tabulate import tabulate
 
@@ -35,7 +34,7 @@ def _given(rows: Columns, labels: str) -> np.ndarray:
 def _crowd(
   name: str, columns: dict[str, Columns], variant: str, labels: str, attribute: str
 ) -> Table:
-  no_variant(name, variant)
+  _check.choice("variant", variant, ("",))
   _check.choice("labels", labels, _LABELS)
   _check.choice("attribute", attribute, ("gender", "race", "both"))
   rows = columns["train"]
@@ -55,13 +54,19 @@ def _crowd(
 
 
 def crowd_adult(
-  columns: dict[str, Columns], variant: str, labels: str = "majority", attribute: str = "gender"
+  columns: dict[str, Columns],
+  variant: str = "",
+  *,
+  labels: str = "majority",
+  attribute: str = "gender",
 ) -> Table:
   """3,046 people of Adult with the label of the crowd; label 1 is more than $50K.
 
+  `rfjax.data.load` gives the test rows their true labels, whatever `labels` is.
+
   Args:
     columns: as read.
-    variant: none.
+    variant: "", there is no other.
     labels: "majority" of the answers that are 3 or 4, "mean_score" above 2.5, "first" answer, or
       "true". The true labels are in `truth`.
     attribute: the group: "gender" (0 female, 1 male), "race" (0 Black, 1 White), or "both".
@@ -76,13 +81,19 @@ def crowd_adult(
 
 
 def crowd_compas(
-  columns: dict[str, Columns], variant: str, labels: str = "majority", attribute: str = "gender"
+  columns: dict[str, Columns],
+  variant: str = "",
+  *,
+  labels: str = "majority",
+  attribute: str = "gender",
 ) -> Table:
   """440 defendants of COMPAS with the label of the crowd; label 1 is a new offence.
 
+  `rfjax.data.load` gives the test rows their true labels, whatever `labels` is.
+
   Args:
     columns: as read.
-    variant: none.
+    variant: "", there is no other.
     labels: as in `crowd_adult`.
     attribute: the group: "gender" (0 female, 1 male), "race" (0 not Caucasian, 1 Caucasian), or
       "both".

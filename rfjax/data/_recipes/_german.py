@@ -1,4 +1,4 @@
-"""The German credit data with symbolic attributes."""
+"""The German credit data, with symbolic attributes and in numbers."""
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from rfjax.data._tabulate import tabulate
 
 _GROUPS = {"sex": ("female", "male"), "age": ("25 or younger", "older than 25")}
 _FEMALE = ("A92", "A95")
+_STATUS, _AGE = 6, 9  # of the numeric form: personal status and sex, 2 for women, and age
 
 
 def german(columns: dict[str, Columns], variant: str = "", *, attribute: str = "sex") -> Table:
@@ -42,6 +43,43 @@ def german(columns: dict[str, Columns], variant: str = "", *, attribute: str = "
   other, first = _GROUPS[attribute]
   return tabulate(
     {**rows, "credit": credit, "group": np.where(privileged, first, other)},
+    label="credit",
+    positive="good",
+    sensitive={"group": _GROUPS[attribute]},
+  )
+
+
+def german_numeric(
+  columns: dict[str, Columns], variant: str = "", *, attribute: str = "sex"
+) -> Table:
+  """All 1,000 credits with the 24 numbers of Strathclyde University, each a numeric column.
+
+  Args:
+    columns: of the data set.
+    variant: "", there is no other.
+    attribute: the group, the same as in `german`: "sex" (0 female, 1 male, from the seventh number,
+      which is 2 for the personal status A92) or "age" (0 up to 25 years, 1 above, from the tenth).
+
+  Returns:
+    The table; label 1 is good credit, and the features are called "attribute 1" to "attribute 24".
+
+  Raises:
+    ValueError: for an unknown variant or attribute.
+
+  References:
+    Hofmann, Statlog (German Credit Data), UCI Machine Learning Repository, 1994.
+  """
+  _check.choice("variant", variant, ("",))
+  _check.choice("attribute", attribute, tuple(_GROUPS))
+  features = columns["train"]["features"]
+  privileged = {"sex": features[:, _STATUS] != 2, "age": features[:, _AGE] > 25}[attribute]
+  other, first = _GROUPS[attribute]
+  return tabulate(
+    {f"attribute {i}": values for i, values in enumerate(features.T, start=1)}
+    | {
+      "credit": np.where(columns["train"]["class"] == 1, "good", "bad"),
+      "group": np.where(privileged, first, other),
+    },
     label="credit",
     positive="good",
     sensitive={"group": _GROUPS[attribute]},

@@ -4,19 +4,18 @@ from typing import Any
 
 import numpy as np
 
-from rfjax.core import Batch, Truth
+from rfjax.core import Batch, Truth, _check
 from rfjax.data._split import Table
 
 
-def no_variant(name: str, variant: str) -> None:
-  """Refuses a variant of a recipe that has none."""
-  if variant:
-    raise ValueError(f"variant {variant!r} of {name} is not known: there is one table only")
+def images(columns: dict[str, dict[str, Any]], variant: str = "") -> Table:
+  """x uint8 [N, H, W] or [N, H, W, c], training rows first, and the labels.
 
-
-def images(columns: dict[str, dict[str, Any]], variant: str) -> Table:
-  """x uint8 [N, H, W] or [N, H, W, c], training rows first, and the labels."""
-  no_variant("the pictures", variant)
+  Args:
+    columns: as read.
+    variant: "", there is no other.
+  """
+  _check.choice("variant", variant, ("",))
   parts = list(columns.values())
   x, y = (np.concatenate([part[name] for part in parts]) for name in ("image", "label"))
   batch = Batch.from_arrays(x, y)

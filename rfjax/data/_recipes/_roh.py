@@ -6,27 +6,57 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfjax.core import Batch, Truth, _check
-from rfjax.data._recipes._images import no_variant
 from rfjax.data._split import Table
 
 _NAMES = ("x1", "x2", "z")
+_PARTS = {"train": slice(1800), "validation": slice(2000, 2200), "test": slice(2700, 3700)}
 
 
-def fairbatch(columns: dict[str, dict[str, Any]], variant: str) -> Table:
-  """FairBatch's 2,000 training and 1,000 test rows: x = (x1, x2, z), z as the group too."""
-  no_variant("fairbatch", variant)
+def fr_train(
+  columns: dict[str, dict[str, Any]], variant: str = "", *, poisoned: bool = True
+) -> Table:
+  """The 1,800 training, 200 validation and 1,000 test rows of FR-Train's notebook.
+
+  They are those of `rfjax.data.fr_train`, which draws them and needs no file; there the validation
+  part is the `trusted` field of the training part too.
+
+  Args:
+    columns: as read.
+    variant: "", there is no other.
+    poisoned: whether the training labels are the poisoned ones.
+  """
+  _check.choice("variant", variant, ("",))
+  _check.choice("poisoned", poisoned, (True, False))
+  rows = columns["train"]
+  parts = {split: {n: v[place] for n, v in rows.items()} for split, place in _PARTS.items()}
+  given = {split: part["y"] for split, part in parts.items()}
+  if poisoned:
+    given["train"] = parts["train"]["y_poi"]
+  return _table(parts, given)
+
+
+def fairbatch(columns: dict[str, dict[str, Any]], variant: str = "") -> Table:
+  """FairBatch's 2,000 training and 1,000 test rows: x = (x1, x2, z), z as the group too.
+
+  Args:
+    columns: as read.
+    variant: "", there is no other.
+  """
+  _check.choice("variant", variant, ("",))
   return _table(columns, {split: part["y"] for split, part in columns.items()})
 
 
-def fair_robust(columns: dict[str, dict[str, Any]], variant: str, labels: str = "general") -> Table:
+def fair_robust(
+  columns: dict[str, dict[str, Any]], variant: str = "", *, labels: str = "general"
+) -> Table:
   """2,000 training, 200 validation and 1,000 test rows of Roh et al.'s sample selection.
 
   Args:
     columns: as read.
-    variant: none.
+    variant: "", there is no other.
     labels: of the training rows: "general" or "grouptarget", as poisoned by the authors, or "true".
   """
-  no_variant("fair_robust", variant)
+  _check.choice("variant", variant, ("",))
   _check.choice("labels", labels, ("general", "grouptarget", "true"))
   given = {split: part["y"] for split, part in columns.items()}
   if labels != "true":

@@ -1,12 +1,11 @@
 """CIFAR-10: the publisher's binary archive, and a copy whose images are JPEG files."""
 
-import io
-
 import numpy as np
 
 from rfjax.data._files import Folder
 from rfjax.data._formats import arrays, tar_files
 from rfjax.data._sources._cifar_n import cifar10n
+from rfjax.data._sources._encoded import decode
 
 _ARCHIVE = "cifar-10-binary.tar.gz"
 _FOLDER = "cifar-10-batches-bin"
@@ -65,14 +64,7 @@ def _copy(folder: Folder, split: str, label: np.ndarray | None) -> dict[str, np.
 
 
 def _decoded(content: bytes, where: str) -> np.ndarray:
-  try:
-    from PIL import Image
-  except ImportError:
-    raise ValueError("JPEG images need Pillow: pip install 'rfjax[images]'") from None
-  try:
-    image = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-  except OSError as error:  # which Pillow's own errors are
-    raise ValueError(f"{where} cannot be decoded: {error}") from None
+  image = decode(content, where)
   if image.shape != (32, 32, 3):
     raise ValueError(f"{where} has the shape {image.shape}, expected (32, 32, 3)")
   return image

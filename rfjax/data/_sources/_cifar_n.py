@@ -51,6 +51,12 @@ def cifar10h(folder: Folder) -> dict[str, dict[str, np.ndarray]]:
 def _labels(folder: Folder, name: str, expected: dict[str, str]) -> dict[str, np.ndarray]:
   path = folder.file(name)
   found = arrays(path.read_bytes(), path, list(expected))
+  strange = [column for column, values in found.items() if values.dtype.kind not in "iu"]
+  if strange:
+    raise ValueError(
+      f"{path}, array {strange[0]!r} holds {found[strange[0]].dtype} and no whole numbers: make the"
+      f" file anew from {folder.data_set.publisher}"
+    )
   labels = {column: values.astype(np.int32) for column, values in found.items()}
   for column, values in labels.items():
     if hashlib.sha256(values.astype("<i4").tobytes()).hexdigest() != expected[column]:

@@ -180,12 +180,12 @@ def labelled(path: pathlib.Path, num_classes: int, header: str = "") -> tuple[li
 
 
 def decode(content: bytes, where: object) -> np.ndarray:
-  """Decodes a picture to uint8 [h, w, 3]; `where` is for messages."""
+  """Decodes a picture to uint8 [h, w, 3], or ValueError with `where` it is if that fails."""
   try:
     from PIL import Image
   except ImportError:
     raise ValueError("encoded pictures need Pillow: pip install 'rfjax[images]'") from None
   try:
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-  except OSError as error:  # which Pillow's own errors are
+  except Exception as error:  # Pillow has many words for broken pictures, and one for huge ones
     raise ValueError(f"{where} cannot be decoded: {error}") from None
