@@ -51,14 +51,14 @@ def move(batch: Batch, rows: jax.Array, key: jax.Array) -> Batch:
   leave_key, goal_key = jax.random.split(key)
   others = rows * (1 - jax.nn.one_hot(batch.y, batch.num_classes, dtype=rows.dtype))
   leaves = jnp.sum(others, axis=-1)
-  struck = select(uniform(leave_key, batch), leaves, batch.valid, exact_count=False)
+  struck = select(uniform(leave_key, batch), leaves, batch, exact_count=False)
   return relabel(batch, struck, categorical(uniform(goal_key, batch), others))
 
 
 def mix(batch: Batch, rate: Any, goals: jax.Array, key: jax.Array, exact_count: bool) -> Batch:
   """Strikes rows at one rate for all classes and draws their new labels from goals [C, C]."""
   strike_key, goal_key = jax.random.split(key)
-  struck = select(uniform(strike_key, batch), rate, batch.valid, exact_count)
+  struck = select(uniform(strike_key, batch), rate, batch, exact_count)
   return relabel(batch, struck, categorical(uniform(goal_key, batch), goals[batch.y]))
 
 

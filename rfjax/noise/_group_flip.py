@@ -43,7 +43,7 @@ def _strike(
 ) -> Batch:
   """Strikes rows at their rate, [] or [B], and draws their new groups from goals [B, G]."""
   strike_key, goal_key = jax.random.split(key)
-  struck = select(uniform(strike_key, batch), rate, batch.valid, exact_count)
+  struck = select(uniform(strike_key, batch), rate, batch, exact_count)
   group = jnp.where(struck, categorical(uniform(goal_key, batch), goals), batch.group)
   return batch.replace(group=group.astype(jnp.int32), truth=with_truth(batch, "group"))
 

@@ -85,7 +85,7 @@ def group_missing(rate: Rate) -> Transform:
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
     batch.require("group", by="group_missing")
-    struck = select(uniform(key, batch), _rates(rate, batch), batch.valid, exact_count=False)
+    struck = select(uniform(key, batch), _rates(rate, batch), batch, exact_count=False)
     group = jnp.where(struck[:, None], 0, batch.membership)
     return batch.replace(group=group, truth=with_truth(batch, "group"))
 

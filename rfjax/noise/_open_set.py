@@ -77,7 +77,7 @@ def open_set(rate: float | jax.Array, pool: ArrayLike, *, exact_count: bool = Fa
     del unused
     rows = _like(pool, batch.x)
     strike_key, row_key = jax.random.split(key)
-    struck = select(uniform(strike_key, batch), rate, batch.valid, exact_count)
+    struck = select(uniform(strike_key, batch), rate, batch, exact_count)
     drawn = jnp.floor(uniform(row_key, batch) * rows.shape[0]).astype(jnp.int32)
     new = rows[jnp.minimum(drawn, rows.shape[0] - 1)]
     x = jnp.where(struck.reshape(-1, *[1] * (batch.x.ndim - 1)), new, batch.x)
