@@ -109,7 +109,7 @@ def _bounds(
   if fractions is None:
     fractions = defaults[len(drawn)]
   fractions = _listed("fractions", fractions, "a fraction a part")
-  _check.number("fractions", fractions, 0.0, 1.0)
+  _check.numbers("fractions", fractions, 0.0, 1.0)
   if len(fractions) != len(drawn) or abs(sum(fractions) - 1) > 1e-6:
     raise ValueError(f"fractions must be of {', '.join(drawn)} with sum 1, got {tuple(fractions)}")
   ends = [round(sum(fractions[: i + 1]) * rows) for i in range(len(drawn))]

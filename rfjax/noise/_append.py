@@ -1,6 +1,5 @@
 """What poisoning attacks share: the slots that a rate fills, and a data set with more rows."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -48,7 +47,7 @@ def check_rate(rate: Any, capacity: int | None) -> None:
   _check.number("rate", rate, 0.0, 1.0)
   if capacity is not None:
     _check.count("capacity", capacity, 0)
-  elif _check.traced(rate) or np.ndim(rate) > 0:
+  elif _check.traced(rate):
     raise ValueError(
       "capacity must be given where rate is traced: pass the largest number of rows to append"
     )
@@ -86,7 +85,7 @@ def slots(rate: Any, capacity: int | None, batch: Batch) -> jax.Array:
   """
   used = count(rate, batch.valid)
   if capacity is None:
-    capacity = math.floor(float(rate) * batch.num_rows + 1e-3)
+    capacity = int(count(rate, np.ones(batch.num_rows, bool)))
   elif not _check.traced(used) and int(used) > capacity:
     raise ValueError(f"capacity must be at least the {int(used)} rows of rate, got {capacity}")
   return jnp.arange(capacity) < used

@@ -13,16 +13,21 @@ from rfjax.noise._draws import categorical, relabel, select, uniform
 _TOLERANCE = 1e-4
 
 
-def check_matrix(name: str, matrix: ArrayLike, axes: int = 2) -> None:
-  """Refuses what is no stack of row-stochastic matrices; a traced one is checked by its shape."""
-  shape = np.shape(matrix)
+def check_matrix(name: str, matrix: ArrayLike, axes: int = 2) -> Any:
+  """Refuses what is no stack of row-stochastic matrices, of a traced one by its shape.
+
+  Returns:
+    The matrices as an array.
+  """
+  given = _check.array(name, matrix)
+  shape = given.shape
   if len(shape) != axes or shape[-1] != shape[-2] or shape[-1] < 2:
     raise ValueError(
       f"{name} must have {axes} axes, the last two square and of at least 2, got shape {shape}"
     )
-  if _check.traced(matrix):
-    return
-  rows = np.asarray(matrix, np.float64)
+  if _check.traced(given):
+    return given
+  rows = np.asarray(given, np.float64)
   sums = rows.sum(-1)
   bad = ~np.isfinite(rows).all(-1) | (rows < 0).any(-1) | (np.abs(sums - 1) > _TOLERANCE)
   if bad.any():
@@ -32,6 +37,7 @@ def check_matrix(name: str, matrix: ArrayLike, axes: int = 2) -> None:
       f"{name} must have rows of probabilities with sum 1, but row {row} is {rows[at].tolist()}"
       f" with sum {sums[at]:g}: divide each row by its sum"
     )
+  return given
 
 
 def check_classes(name: str, classes: int, batch: Batch) -> None:
@@ -92,11 +98,11 @@ def class_conditional(matrix: ArrayLike) -> Transform:
     >>> rfjax.transform(flip_ones, clean, key=jax.random.key(0)).y.tolist()
     [0, 0, 0, 0]
   """
-  check_matrix("matrix", matrix)
+  given = check_matrix("matrix", matrix)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
-    table = jnp.asarray(matrix, float)
+    table = jnp.asarray(given, float)
     check_classes("matrix", table.shape[0], batch)
     return move(batch, table[batch.y], key)
 

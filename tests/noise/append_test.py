@@ -141,7 +141,7 @@ def test_a_rate_out_of_range_is_refused(rate):
 def test_a_traced_rate_needs_a_capacity():
   with pytest.raises(ValueError, match="capacity must be given where rate is traced"):
     jax.jit(lambda rate: _append.check_rate(rate, None))(0.1)
-  with pytest.raises(ValueError, match="capacity must be given"):
+  with pytest.raises(ValueError, match="rate must be a single number"):
     _append.check_rate(np.array([0.1, 0.2]), None)
   with pytest.raises(ValueError, match="capacity must be an integer"):
     _append.check_rate(0.1, 2.5)
