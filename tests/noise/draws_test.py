@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 import rfjax
+from rfjax import noise
 from rfjax.noise import _draws
 
+KEY = jax.random.key(0)
 DECIMALS = [f"{percent / 100:.2f}" for percent in range(1, 100)]
 
 
@@ -75,3 +77,15 @@ def test_a_class_of_weight_0_is_never_drawn_even_after_rounding():
     assert (drawn < 500).all() and drawn.dtype == jnp.int32
   first = _draws.categorical(jnp.zeros(3), jnp.array([[0.0, 0, 1], [0, 2, 0], [0, 0, 0]]))
   assert first.tolist() == [2, 1, 2]
+
+
+def test_noise_of_labels_and_of_groups_is_independent():
+  rows = 100_000
+  y, group = np.arange(rows) % 2, np.arange(rows) // 2 % 2
+  clean = rfjax.Batch.from_arrays(np.zeros((rows, 1), np.float32), y, group)
+  apply = lambda t: rfjax.transform(t, clean, key=KEY)
+  labels = apply(noise.symmetric(0.3)).y != clean.y
+  groups = apply(noise.group_symmetric(0.3)).group != clean.group
+  assert abs(np.corrcoef(labels, groups)[0, 1]) < 5 / np.sqrt(rows)
+  others = apply(noise.pair_flip(0.3)).y != clean.y
+  np.testing.assert_array_equal(others, labels)

@@ -1,6 +1,7 @@
 """Gradient-based poisoning: its gradient by finite differences, its path by an oracle in NumPy."""
 
 import functools
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -123,7 +124,8 @@ def test_points_climb_as_in_the_oracle(step_size):
 def start_order(clean):
   """The draws by which `rfjax.transform` with KEY orders the rows."""
   with jax.enable_x64(True):
-    update_key = jax.random.split(jax.random.fold_in(KEY, 0x64617461))[1]
+    tag = zlib.crc32(b"x,y,group,valid")
+    update_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(KEY, 0x64617461), tag))[1]
     return [jax.random.uniform(jax.random.fold_in(update_key, i)) for i in range(clean.num_rows)]
 
 
