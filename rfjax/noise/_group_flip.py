@@ -16,8 +16,8 @@ def hard_group(batch: Batch, by: str) -> jax.Array:
   group = batch.require("group", by=by).group
   if group.ndim != 1:
     raise ValueError(
-      f"{by} needs one group a row, got soft membership of shape {group.shape}: pass"
-      " group.argmax(1), or put it in front of group_missing"
+      f"{by} needs one group a row, got soft membership of shape {group.shape}: put it in front of"
+      " group_missing; group.argmax(1) would give the rows whose group is missing to group 0"
     )
   return group
 

@@ -160,7 +160,7 @@ def test_a_rate_out_of_range_is_refused(rate):
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_soft_or_no_groups_are_refused(make):
   clean = dataset(10, 3)
-  with pytest.raises(ValueError, match=r"soft membership of shape \(10, 3\): pass group.argmax"):
+  with pytest.raises(ValueError, match=r"shape \(10, 3\): put it in front of group_missing"):
     rfjax.transform(make(0.5), clean.replace(group=clean.membership), key=KEY)
   without = rfjax.Batch.from_arrays([[0.0]] * 4, [0, 1, 0, 1])
   with pytest.raises(ValueError, match="needs group"):
