@@ -60,7 +60,7 @@ def answers(
   order, as by numpy.unique; pass `num_items` or `num_workers` where they are codes already. Answers
   stay in the order given, a table row by row, so that a weight an answer is easy to line up.
 
-  There is no answer where a label or an id is -1, None, NaN or an empty string.
+  There is no answer where a label or an id is -1, None, NaN, pandas.NA or an empty string.
 
   Args:
     label: codes [N, M], or with `item` [A], integers in [0, num_classes).
@@ -162,7 +162,15 @@ def _check_lists(label: np.ndarray, worker: np.ndarray, item: np.ndarray) -> Non
 
 
 def _present(values: np.ndarray) -> np.ndarray:
-  return np.array([not (v is None or v != v or v in (-1, "")) for v in values], bool)
+  return np.array([not _missing(value) for value in values], bool)
+
+
+def _missing(value: Any) -> bool:
+  try:
+    unequal = bool(value != value)
+  except TypeError:  # pandas.NA does not say whether it equals itself
+    return True
+  return value is None or unequal or value in (-1, "")
 
 
 def _labels(

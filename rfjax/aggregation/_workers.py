@@ -71,15 +71,15 @@ def filter_workers(answers: Answers, accuracy: ArrayLike, *, least: float | jax.
 
   Args:
     answers: A answers of W workers.
-    accuracy: [W], such as that of `worker_accuracy`, also of other answers of these workers. May be
-      traced.
+    accuracy: [W] in [0, 1], such as that of `worker_accuracy`, also of other answers of these
+      workers. May be traced.
     least: theta in [0, 1]; may be traced.
 
   Returns:
     The `Answers`, of the same shape, in which those of the other workers are not valid.
 
   Raises:
-    ValueError: for a threshold out of range or accuracies of another shape.
+    ValueError: for values out of range or accuracies of another shape.
 
   References:
     Roh, Lee, Whang, Suh, FR-Train: A Mutual Information-Based Approach to Fair and Robust Training,
@@ -98,8 +98,21 @@ def filter_workers(answers: Answers, accuracy: ArrayLike, *, least: float | jax.
       f"accuracy has shape {np.shape(accuracy)} but there are {answers.num_workers} workers: pass"
       " one a worker, such as worker_accuracy(...).accuracy"
     )
+  _check_accuracy(accuracy)
   kept = jnp.asarray(accuracy) >= least
   return dataclasses.replace(answers, valid=answers.valid & kept[answers.worker])
+
+
+def _check_accuracy(accuracy: ArrayLike) -> None:
+  values = _check.array("accuracy", accuracy)
+  if _check.traced(values):
+    return
+  values = np.asarray(values, np.float64)
+  bad = ~((values >= 0) & (values <= 1 + 1e-5))
+  if bad.any():
+    raise ValueError(
+      f"accuracy must lie in [0, 1], got {values[bad][0]:g} ({_check._rows(bad)}): pass shares"
+    )
 
 
 def _probabilities(answers: Answers, truth: ArrayLike, dtype: jnp.dtype) -> jax.Array:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 SEED_LIMIT = 2**32
+_REAL = (jnp.floating, jnp.integer, jnp.bool_)
 
 
 def _rows(bad: np.ndarray) -> str:
@@ -161,6 +162,21 @@ def traced(*values: Any) -> bool:
   return any(isinstance(v, Tracer) for v in values)
 
 
+def array(name: str, values: Any) -> Any:
+  """The values as an array of numbers: one of jax if they are traced, also in part, else of numpy.
+
+  An array of jax stays what it is.
+  """
+  known = isinstance(values, jax.Array) or traced(*jax.tree.leaves(values))
+  try:
+    found = jnp.asarray(values) if known else np.asarray(values)
+  except (TypeError, ValueError):
+    raise ValueError(f"{name} must have rows of equal length: pad or complete them") from None
+  if not any(jnp.issubdtype(found.dtype, kind) for kind in _REAL):
+    raise ValueError(f"{name} must hold numbers, got dtype {found.dtype}: convert them")
+  return found
+
+
 def number(
   name: str,
   value: Any,
@@ -170,20 +186,47 @@ def number(
   open_low: bool = False,
   open_high: bool = False,
 ) -> None:
-  """Refuses a number outside an interval; a traced value passes, since nobody knows it yet."""
-  if traced(value):
-    return
-  if isinstance(value, (str, bytes)):
-    raise ValueError(f"{name} must be a number, got {value!r}")
+  """Refuses what is not one number in an interval; a traced one passes: nobody knows it yet."""
   try:
-    values = np.asarray(value, np.float64)
-  except (TypeError, ValueError):
+    found = array(name, value)
+  except ValueError:
     raise ValueError(f"{name} must be a number, got {value!r}") from None
+  if found.ndim:
+    raise ValueError(
+      f"{name} must be a single number, got shape {found.shape}: vectorise by vmap or sweep"
+    )
+  _inside(name, found, low, high, open_low, open_high)
+
+
+def numbers(
+  name: str,
+  values: Any,
+  low: float = -math.inf,
+  high: float = math.inf,
+  *,
+  open_low: bool = False,
+  open_high: bool = False,
+) -> Any:
+  """Refuses an array with a number outside an interval, unless it is traced; returns the array."""
+  found = array(name, values)
+  _inside(name, found, low, high, open_low, open_high)
+  return found
+
+
+def _inside(
+  name: str, values: Any, low: float, high: float, open_low: bool, open_high: bool
+) -> None:
+  if traced(values):
+    return
+  given = np.asarray(values)
+  exact = given.astype(np.float64)
   above = operator.gt if open_low else operator.ge
   below = operator.lt if open_high else operator.le
-  if not (np.all(above(values, low)) and np.all(below(values, high))):
+  bad = ~(above(exact, low) & below(exact, high))
+  if bad.any():
     left, right = "(" if open_low else "[", ")" if open_high else "]"
-    raise ValueError(f"{name} must lie in {left}{low:g}, {high:g}{right}, got {value}")
+    interval = f"{left}{low:g}, {high:g}{right}"
+    raise ValueError(f"{name} must lie in {interval}, got {given[bad].flat[0]}")
 
 
 def count(name: str, value: Any, low: int = 1) -> int:

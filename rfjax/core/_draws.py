@@ -30,11 +30,12 @@ def uniform(key: jax.Array, batch: Batch, shape: tuple[int, ...] = ()) -> jax.Ar
   return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i), shape))(batch.index)
 
 
-def rank(values: jax.Array) -> jax.Array:
-  """The place of each value in ascending order; equal values go by row number.
+def rank(values: jax.Array, index: jax.Array | None = None) -> jax.Array:
+  """The place of each value in ascending order; equal values go by index, else by row number.
 
   Args:
     values: [B].
+    index: `Batch.index`, so that permuting a batch permutes the places; row numbers when None.
 
   Returns:
     The places, int32 [B], from 0.
@@ -45,7 +46,7 @@ def rank(values: jax.Array) -> jax.Array:
     >>> rank(jnp.array([0.5, 0.1, 0.5])).tolist()
     [1, 0, 2]
   """
-  order = jnp.argsort(values)
+  order = jnp.argsort(values) if index is None else jnp.lexsort((index, values))
   return jnp.zeros(values.shape, jnp.int32).at[order].set(jnp.arange(values.size, dtype=jnp.int32))
 
 

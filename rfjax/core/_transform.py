@@ -1,6 +1,7 @@
 """The one shape of every method, and the combinators that make methods of methods."""
 
 import dataclasses
+import zlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -336,10 +337,20 @@ def scaled(schedule: Schedule | Any, t: Transform) -> Transform:
 _DATA = 0x64617461  # sets the draws of `transform` apart from those of `fit` with the same key
 
 
+def _data_key(key: jax.Array, writes: tuple[str, ...]) -> jax.Array:
+  """A key for what writes these fields of a data set."""
+  tag = zlib.crc32(",".join(writes).encode())
+  return jax.random.fold_in(jax.random.fold_in(key, _DATA), tag)
+
+
 def transform(
   t: Transform, data: Batch, *, key: jax.Array, fitted_on: Batch | None = None
 ) -> Batch:
   """Applies a transform to a data set: noise and repairs before training, adjustments after it.
+
+  With one key, transforms that write different fields draw independently, such as noise of labels
+  and of groups. Those that write the same fields share their draws: so label noise of two kinds or
+  rates strikes the same rows. For independent draws give them two keys, or put them in a `chain`.
 
   Args:
     t: the transform; its `init` sees `fitted_on`, its `update` sees `data`.
@@ -357,8 +368,7 @@ def transform(
     >>> rfjax.transform(flip, data, key=jax.random.key(0)).y.tolist()
     [1, 0]
   """
-  key = jax.random.fold_in(key, _DATA)
-  init_key, update_key = jax.random.split(key)
+  init_key, update_key = jax.random.split(_data_key(key, t.writes))
   state = t.init(data if fitted_on is None else fitted_on, key=init_key, spec=None)
   filled = data.with_columns("keep", "weight")
   new, _ = t.update(filled, state, None, key=update_key, step=0, epoch=0, forward=None)

@@ -1,5 +1,6 @@
 """Splitting a data set at random, with statistics from its training part."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -91,12 +92,21 @@ def split(
   if key is None and not any(given):
     raise ValueError("key is None, but rows are drawn at random: pass key=jax.random.key(seed)")
   own = data.num_rows - sum(given)
-  rows = jnp.arange(own) if key is None else jax.random.permutation(key, own)
   bounds = _bounds(fractions, own, given)
+  numeric = _columns(numeric, data.x.shape) if numeric else ()
+  return Split(*_parts(data, key, own, bounds, numeric))
+
+
+# One program, since compiling it operation by operation would take longer than reading the files.
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
+def _parts(
+  data: Batch, key: jax.Array | None, own: int, bounds: tuple[int, int], numeric: tuple[int, ...]
+) -> list[Batch]:
+  rows = jnp.arange(own) if key is None else jax.random.permutation(key, own)
   parts = jnp.split(jnp.append(rows, jnp.arange(own, data.num_rows)), bounds)
   if numeric:
-    data = _standardised(data, data.subset(parts[0]), _columns(numeric, data.x.shape))
-  return Split(*(data.subset(part) for part in parts))
+    data = _standardised(data, data.subset(parts[0]), jnp.array(numeric))
+  return [data.subset(part) for part in parts]
 
 
 def _bounds(
@@ -109,7 +119,7 @@ def _bounds(
   if fractions is None:
     fractions = defaults[len(drawn)]
   fractions = _listed("fractions", fractions, "a fraction a part")
-  _check.number("fractions", fractions, 0.0, 1.0)
+  _check.numbers("fractions", fractions, 0.0, 1.0)
   if len(fractions) != len(drawn) or abs(sum(fractions) - 1) > 1e-6:
     raise ValueError(f"fractions must be of {', '.join(drawn)} with sum 1, got {tuple(fractions)}")
   ends = [round(sum(fractions[: i + 1]) * rows) for i in range(len(drawn))]
@@ -127,13 +137,13 @@ def _listed(name: str, values: Any, what: str) -> tuple[Any, ...]:
   return tuple(values)
 
 
-def _columns(numeric: Sequence[int], shape: tuple[int, ...]) -> jax.Array:
+def _columns(numeric: Sequence[int], shape: tuple[int, ...]) -> tuple[int, ...]:
   if len(shape) != 2:
     raise ValueError(f"numeric names columns of x, which has shape {shape}: pass x of two axes")
   bad = [c for c in numeric if not 0 <= _check.count("numeric", c, 0) < shape[1]]
   if bad:
     raise ValueError(f"numeric must lie in [0, {shape[1]}), got {bad[0]}")
-  return jnp.array(numeric)
+  return tuple(map(int, numeric))
 
 
 def _standardised(data: Batch, train: Batch, columns: jax.Array) -> Batch:

@@ -67,7 +67,7 @@ def npcl(rate: float | jax.Array, *, warmup: int = 0) -> Transform:
     threshold = (1 - rate) ** 2 * jnp.sum(given) + (1 - rate) * wrong
     place = jnp.arange(1, losses.size + 1)
     inside = jnp.cumsum(jnp.sort(losses)) <= threshold + 1 - place
-    return rank(losses) < jnp.sum(inside)
+    return rank(losses, batch.index) < jnp.sum(inside)
 
   def base(batch: Batch) -> tuple[Batch, jax.Array]:
     log_probs = batch.require("log_probs", by="npcl").log_probs

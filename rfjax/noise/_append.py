@@ -1,6 +1,5 @@
 """What poisoning attacks share: the slots that a rate fills, and a data set with more rows."""
 
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 
 from rfjax.core import NO_ADDRESS, Batch, Truth, _check
 from rfjax.noise._draws import count, with_truth
+from rfjax.noise._group_flip import hard_group
 
 WRITES = ("x", "y", "group", "valid")
 
@@ -48,22 +48,26 @@ def check_rate(rate: Any, capacity: int | None) -> None:
   _check.number("rate", rate, 0.0, 1.0)
   if capacity is not None:
     _check.count("capacity", capacity, 0)
-  elif _check.traced(rate) or np.ndim(rate) > 0:
+  elif _check.traced(rate):
     raise ValueError(
       "capacity must be given where rate is traced: pass the largest number of rows to append"
     )
 
 
+def check_side(name: str, group: Any) -> None:
+  """Refuses what is neither group 0 nor group 1; a traced one passes."""
+  _check.number(name, group)
+  if not _check.traced(group):
+    _check.choice(name, group, (0, 1))
+
+
 def check_data(by: str, batch: Batch, *, moves: bool = False) -> None:
   """Refuses data that an attack on two labels and two groups cannot poison."""
-  group = batch.require("group", by=by).group
+  hard_group(batch, by)
   if batch.num_classes != 2:
     raise ValueError(f"{by} needs two classes, got num_classes {batch.num_classes}")
-  if group.ndim != 1 or batch.num_groups != 2:
-    raise ValueError(
-      f"{by} needs two groups, one code a row, got num_groups {batch.num_groups} and group of"
-      f" shape {group.shape}: merge groups, or take the argmax of soft membership"
-    )
+  if batch.num_groups != 2:
+    raise ValueError(f"{by} needs two groups, got num_groups {batch.num_groups}: merge groups")
   if moves and not jnp.issubdtype(batch.x.dtype, jnp.floating):
     raise ValueError(f"{by} moves points, but x has dtype {batch.x.dtype}: pass x as float")
   if batch.order is not None:
@@ -86,18 +90,19 @@ def slots(rate: Any, capacity: int | None, batch: Batch) -> jax.Array:
   """
   used = count(rate, batch.valid)
   if capacity is None:
-    capacity = math.floor(float(rate) * batch.num_rows + 1e-3)
+    capacity = int(count(rate, np.ones(batch.num_rows, bool)))
   elif not _check.traced(used) and int(used) > capacity:
     raise ValueError(f"capacity must be at least the {int(used)} rows of rate, got {capacity}")
   return jnp.arange(capacity) < used
 
 
 def append(batch: Batch, rows: Rows, live: jax.Array) -> Batch:
-  """Appends rows to a data set of N rows, with the addresses N, N + 1, ...
+  """Appends rows to a data set of N rows, with addresses that none of its rows has.
 
-  A slot that is not in use becomes a padding row. The truth of the rows that were there is kept,
-  and columns that the data set brings are extended by their defaults. What a network has said of
-  the old rows is dropped.
+  They are N, N + 1, ..., or follow the largest one, where the rows are part of a larger data set. A
+  slot that is not in use becomes a padding row. The truth of the rows that were there is kept, and
+  columns that the data set brings are extended by their defaults. What a network has said of the
+  old rows is dropped.
 
   Args:
     batch: the data set.
@@ -107,7 +112,9 @@ def append(batch: Batch, rows: Rows, live: jax.Array) -> Batch:
   Returns:
     The data set of N + K rows.
   """
-  address = batch.num_rows + jnp.arange(live.size, dtype=jnp.int32)
+  taken = jnp.max(batch.index, where=batch.valid, initial=-1) + 1
+  start = jnp.maximum(taken, batch.num_rows)
+  address = start + jnp.arange(live.size, dtype=jnp.int32)
   fill = lambda v, empty: jnp.where(live.reshape(-1, *[1] * (v.ndim - 1)), v, empty)
   tail = Batch(
     index=fill(address, NO_ADDRESS),

@@ -69,6 +69,12 @@ def _read(mapping: Any) -> tuple[int | None, Arrows]:
   return None, arrows
 
 
+def _kept(mapping: Any) -> str | Arrows:
+  """The mapping, checked, such that it can be read again: an iterator is read but once."""
+  _, arrows = _read(mapping)
+  return mapping if isinstance(mapping, str) else arrows
+
+
 def _goals(mapping: Any, num_classes: int) -> jax.Array:
   classes, arrows = _read(mapping)
   if classes not in (None, num_classes):
@@ -163,10 +169,10 @@ def asymmetric(
     [2, 1, 0, 0]
   """
   _check.number("rate", rate, 0.0, 1.0)
-  _read(mapping)
+  pairs = _kept(mapping)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
-    return mix(batch, rate, _goals(mapping, batch.num_classes), key, exact_count)
+    return mix(batch, rate, _goals(pairs, batch.num_classes), key, exact_count)
 
   return stateless(apply, writes=("y",))

@@ -11,19 +11,23 @@ from rfjax.core import Batch, Transform, _check, rank, read, stateless
 from rfjax.noise._class_conditional import check_classes
 from rfjax.noise._draws import count, relabel
 
-_TOLERANCE = 1e-3  # half-precision networks
+_TOLERANCE = 1e-3
+_HALF = {"float16": 5e-3, "bfloat16": 2e-2}  # rounding of the entries adds up over the classes
 
 
-def check_probs(name: str, probs: ArrayLike) -> None:
-  """Refuses what is no table of probabilities [N, C]; a traced one is checked by its shape."""
-  shape = np.shape(probs)
-  if len(shape) != 2 or shape[1] < 2:
-    raise ValueError(f"{name} must have shape [N, C] with C of at least 2, got {shape}")
-  if _check.traced(probs):
-    return
-  rows = np.asarray(probs, np.float64)
+def check_probs(name: str, probs: ArrayLike) -> Any:
+  """Refuses what is no table of probabilities [N, C], of a traced one by its shape; returns it."""
+  table = _check.array(name, probs)
+  if table.ndim != 2 or table.shape[1] < 2:
+    raise ValueError(f"{name} must have shape [N, C] with C of at least 2, got {table.shape}")
+  if not _check.traced(table):
+    _check_rows(name, np.asarray(table, np.float64), _HALF.get(table.dtype.name, _TOLERANCE))
+  return table
+
+
+def _check_rows(name: str, rows: np.ndarray, tolerance: float) -> None:
   sums = rows.sum(-1)
-  bad = ~np.isfinite(rows).all(-1) | (rows < 0).any(-1) | (np.abs(sums - 1) > _TOLERANCE)
+  bad = ~np.isfinite(rows).all(-1) | (rows < 0).any(-1) | (np.abs(sums - 1) > tolerance)
   if bad.any():
     at = int(np.flatnonzero(bad)[0])
     raise ValueError(
@@ -32,9 +36,9 @@ def check_probs(name: str, probs: ArrayLike) -> None:
     )
 
 
-def read_probs(name: str, probs: ArrayLike, batch: Batch) -> jax.Array:
-  """The probabilities of the rows of a batch [B, C], by their `index`."""
-  rows, classes = np.shape(probs)
+def read_probs(name: str, probs: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
+  """The probabilities of the rows of a batch by their `index`, [B, C], and which have some, [B]."""
+  rows, classes = probs.shape
   check_classes(name, classes, batch)
   if not _check.traced(batch.index, batch.valid):
     index, valid = np.asarray(batch.index), np.asarray(batch.valid)
@@ -43,7 +47,8 @@ def read_probs(name: str, probs: ArrayLike, batch: Batch) -> jax.Array:
       raise ValueError(
         f"{name} has {rows} rows, but the data set has the index {last}: pass one row an index"
       )
-  return read(jnp.asarray(probs, float), batch.index)
+  known = batch.valid & (batch.index < rows)
+  return read(jnp.asarray(probs, float), batch.index), known
 
 
 def by_hardness(rate: float | jax.Array, probs: ArrayLike) -> Transform:
@@ -53,8 +58,8 @@ def by_hardness(rate: float | jax.Array, probs: ArrayLike) -> Transform:
   \lfloor \tau N \rfloor \text{ rows with the largest } p_{i c_i}$$
 
   where p_i is the mean, over the epochs of a training with the clean labels, of what a network says
-  about row i. Equal ones go by row number. It is deterministic, and a higher rate strikes the rows
-  of a lower one and some more. The true labels are kept in `truth`, unless they are there already.
+  about row i. Equal ones go by `index`. It is deterministic, and a higher rate strikes the rows of
+  a lower one and some more. The true labels are kept in `truth`, unless they are there already.
 
   Args:
     rate: tau in [0, 1]; may be traced.
@@ -65,7 +70,8 @@ def by_hardness(rate: float | jax.Array, probs: ArrayLike) -> Transform:
 
   Raises:
     ValueError: for a rate out of range, or rows that are no probabilities; when applied, for a data
-      set with other classes, or with an index that has no row.
+      set with other classes, or with an index that has no row. Inside of compiled code such rows
+      keep their labels.
 
   References:
     Chen, Ye, Chen, Zhao, Heng, Beyond Class-Conditional Assumption: A Primary Attempt to Combat
@@ -83,13 +89,15 @@ def by_hardness(rate: float | jax.Array, probs: ArrayLike) -> Transform:
     [0, 1, 1, 1]
   """
   _check.number("rate", rate, 0.0, 1.0)
-  check_probs("probs", probs)
+  table = check_probs("probs", probs)
 
   def apply(batch: Batch, **unused: Any) -> Batch:
     del unused
     given = jax.nn.one_hot(batch.y, batch.num_classes, dtype=bool)
-    others = jnp.where(given, -1.0, read_probs("probs", probs, batch))
-    place = rank(jnp.where(batch.valid, -jnp.max(others, axis=-1), jnp.inf))
-    return relabel(batch, place < count(rate, batch.valid), jnp.argmax(others, axis=-1))
+    found, known = read_probs("probs", table, batch)
+    others = jnp.where(given, -1.0, found)
+    place = rank(jnp.where(known, -jnp.max(others, axis=-1), jnp.inf), batch.index)
+    struck = known & (place < count(rate, batch.valid))
+    return relabel(batch, struck, jnp.argmax(others, axis=-1))
 
   return stateless(apply, writes=("y",))

@@ -34,7 +34,8 @@ def chang(
   m = \lfloor \varepsilon n \rfloor$$
 
   after which the model takes one step on the data D and on m copies of $p_t$; the last m rows taken
-  are the poison. A row among the last m - 1 is not taken again. With labels s = 2 y - 1 and outputs
+  are the poison. As in the authors' code, a row is not taken again while it is among the last m - 1
+  in algorithm 1, and among the last m in algorithm 2. With labels s = 2 y - 1 and outputs
   $u = x^\top k + b$,
 
   1. algorithm 1 has the hinge loss, and $\Delta = \sum_y |\mu_{0y} - \mu_{1y}|$ of the means of
@@ -91,6 +92,8 @@ def chang(
   steps = _check.count("steps", _STEPS[algorithm] if steps is None else steps)
   _check.number("learning_rate", learning_rate, 0.0, open_low=True)
   _check.number("l2", l2, 0.0)
+  if not isinstance(pool, Batch):
+    raise ValueError(f"pool must be a Batch, got {type(pool).__name__}: use Batch.from_arrays")
   _append.check_data("the pool of chang", pool)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
@@ -98,7 +101,7 @@ def chang(
     _append.check_data("chang", batch)
     live = _append.slots(rate, capacity, batch)
     rows, valid = _candidates(pool, flip)
-    _check_pool(batch, rows, valid, live.size, steps)
+    _check_pool(batch, rows, valid, live.size, steps, algorithm)
     data = Points.of(batch.x, batch.y, batch.group, batch.valid)
     candidates = Points.of(rows.x, rows.y, rows.group, valid)
     copies = jnp.sum(live).astype(data.x.dtype)
@@ -106,7 +109,7 @@ def chang(
       attacker = online(data, candidates, copies, gap_weight, learning_rate, l2, key)
     else:
       attacker = greedy(data, candidates, copies, gap_weight, learning_rate)
-    taken = _take_turns(attacker, valid, jnp.sum(live), steps)
+    taken = _take_turns(attacker, valid, jnp.sum(live) - (algorithm == 1), steps)
     last = taken[jnp.clip(steps - jnp.sum(live) + jnp.arange(live.size), max=steps - 1)]
     return _append.append(batch, jax.tree.map(lambda v: v[last], rows), live)
 
@@ -123,7 +126,9 @@ def _candidates(pool: Batch, flip: bool) -> tuple[Rows, jax.Array]:
   return rows, double(pool.valid, pool.valid)
 
 
-def _check_pool(batch: Batch, rows: Rows, valid: jax.Array, slots: int, steps: int) -> None:
+def _check_pool(
+  batch: Batch, rows: Rows, valid: jax.Array, slots: int, steps: int, algorithm: int
+) -> None:
   if rows.x.shape[1:] != batch.x.shape[1:]:
     raise ValueError(
       f"pool has rows of shape {rows.x.shape[1:]} but x of {batch.x.shape[1:]}: make them one"
@@ -131,16 +136,21 @@ def _check_pool(batch: Batch, rows: Rows, valid: jax.Array, slots: int, steps: i
   known = valid.size if _check.traced(valid) else int(np.sum(np.asarray(valid)))
   if known < slots:
     raise ValueError(f"pool has {known} candidates for {slots} rows: lower the rate, or widen it")
+  if algorithm == 2 and known == slots < steps:
+    raise ValueError(
+      f"pool has {known} candidates for {slots} rows, and algorithm 2 needs one more: lower the"
+      " rate, or widen it"
+    )
   if steps < slots:
     raise ValueError(f"steps must be at least the {slots} rows to append, got {steps}")
 
 
-def _take_turns(attacker: Attacker, valid: jax.Array, window: jax.Array, steps: int) -> jax.Array:
-  """The candidates taken one after another, int32 [steps]; the last `window` of them differ."""
+def _take_turns(attacker: Attacker, valid: jax.Array, barred: jax.Array, steps: int) -> jax.Array:
+  """The candidates taken one after another, int32 [steps], none of the last `barred` ones again."""
 
   def turn(carry: tuple[Any, jax.Array], step: jax.Array) -> tuple[Any, jax.Array]:
     state, last = carry
-    free = valid & (step - last >= window)
+    free = valid & (step - last > barred)
     row = jnp.argmax(jnp.where(free, attacker.score(state), -jnp.inf))
     return (attacker.move(state, row), last.at[row].set(step)), row
 

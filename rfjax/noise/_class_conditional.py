@@ -13,16 +13,21 @@ from rfjax.noise._draws import categorical, relabel, select
 _TOLERANCE = 1e-4
 
 
-def check_matrix(name: str, matrix: ArrayLike, axes: int = 2) -> None:
-  """Refuses what is no stack of row-stochastic matrices; a traced one is checked by its shape."""
-  shape = np.shape(matrix)
+def check_matrix(name: str, matrix: ArrayLike, axes: int = 2) -> Any:
+  """Refuses what is no stack of row-stochastic matrices, of a traced one by its shape.
+
+  Returns:
+    The matrices as an array.
+  """
+  given = _check.array(name, matrix)
+  shape = given.shape
   if len(shape) != axes or shape[-1] != shape[-2] or shape[-1] < 2:
     raise ValueError(
       f"{name} must have {axes} axes, the last two square and of at least 2, got shape {shape}"
     )
-  if _check.traced(matrix):
-    return
-  rows = np.asarray(matrix, np.float64)
+  if _check.traced(given):
+    return given
+  rows = np.asarray(given, np.float64)
   sums = rows.sum(-1)
   bad = ~np.isfinite(rows).all(-1) | (rows < 0).any(-1) | (np.abs(sums - 1) > _TOLERANCE)
   if bad.any():
@@ -32,6 +37,7 @@ def check_matrix(name: str, matrix: ArrayLike, axes: int = 2) -> None:
       f"{name} must have rows of probabilities with sum 1, but row {row} is {rows[at].tolist()}"
       f" with sum {sums[at]:g}: divide each row by its sum"
     )
+  return given
 
 
 def check_classes(name: str, classes: int, batch: Batch) -> None:
@@ -51,14 +57,14 @@ def move(batch: Batch, rows: jax.Array, key: jax.Array) -> Batch:
   leave_key, goal_key = jax.random.split(key)
   others = rows * (1 - jax.nn.one_hot(batch.y, batch.num_classes, dtype=rows.dtype))
   leaves = jnp.sum(others, axis=-1)
-  struck = select(uniform(leave_key, batch), leaves, batch.valid, exact_count=False)
+  struck = select(uniform(leave_key, batch), leaves, batch, exact_count=False)
   return relabel(batch, struck, categorical(uniform(goal_key, batch), others))
 
 
 def mix(batch: Batch, rate: Any, goals: jax.Array, key: jax.Array, exact_count: bool) -> Batch:
   """Strikes rows at one rate for all classes and draws their new labels from goals [C, C]."""
   strike_key, goal_key = jax.random.split(key)
-  struck = select(uniform(strike_key, batch), rate, batch.valid, exact_count)
+  struck = select(uniform(strike_key, batch), rate, batch, exact_count)
   return relabel(batch, struck, categorical(uniform(goal_key, batch), goals[batch.y]))
 
 
@@ -92,11 +98,11 @@ def class_conditional(matrix: ArrayLike) -> Transform:
     >>> rfjax.transform(flip_ones, clean, key=jax.random.key(0)).y.tolist()
     [0, 0, 0, 0]
   """
-  check_matrix("matrix", matrix)
+  given = check_matrix("matrix", matrix)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
-    table = jnp.asarray(matrix, float)
+    table = jnp.asarray(given, float)
     check_classes("matrix", table.shape[0], batch)
     return move(batch, table[batch.y], key)
 

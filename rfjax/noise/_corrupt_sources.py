@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import NO_ADDRESS, Batch, Transform, _check, rank, stateless, uniform
-from rfjax.noise._draws import with_truth
+from rfjax.noise._draws import first, with_truth
 from rfjax.noise._group_flip import hard_group
 
 
@@ -63,7 +63,7 @@ def _anchored(batch: Batch, mine: jax.Array, group: int, key: jax.Array) -> jax.
   for label, side in ((0, ~harmed), (1, harmed)):
     own = mine & (batch.y == label)
     anchors = own & side
-    anchor = x[jnp.argmin(jnp.where(anchors, u, jnp.inf))]
+    anchor = x[first(jnp.where(anchors, u, jnp.inf), batch.index)]
     distance = jnp.sum((x - anchor) ** 2, axis=1)
     pool = batch.valid & side & (batch.y != label) & jnp.any(anchors)
     donors = jnp.where(own, _donors(own, pool, distance, batch.index), donors)

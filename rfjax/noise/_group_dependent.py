@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, Transform, _check, stateless
@@ -57,15 +56,16 @@ def group_dependent(matrix: ArrayLike) -> Transform:
     >>> rfjax.transform(swap_in_group_1, clean, key=jax.random.key(0)).y.tolist()
     [0, 1, 1, 0]
   """
-  if np.ndim(matrix) == 1:
-    _check.number("matrix", matrix, 0.0, 1.0)
+  given = _check.array("matrix", matrix)
+  if given.ndim == 1:
+    _check.numbers("matrix", given, 0.0, 1.0)
   else:
-    check_matrix("matrix", matrix, axes=3)
+    check_matrix("matrix", given, axes=3)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
     membership = batch.require("group", by="group_dependent").membership
-    rows = _matrices(matrix, batch)[:, batch.y]
+    rows = _matrices(given, batch)[:, batch.y]
     return move(batch, jnp.einsum("bg,gbc->bc", membership, rows, precision="highest"), key)
 
   return stateless(apply, writes=("y",))

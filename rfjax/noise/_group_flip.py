@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, Transform, _check, stateless, uniform
@@ -17,8 +16,8 @@ def hard_group(batch: Batch, by: str) -> jax.Array:
   group = batch.require("group", by=by).group
   if group.ndim != 1:
     raise ValueError(
-      f"{by} needs one group a row, got soft membership of shape {group.shape}: pass"
-      " group.argmax(1), or put it in front of group_missing"
+      f"{by} needs one group a row, got soft membership of shape {group.shape}: put it in front of"
+      " group_missing; group.argmax(1) would give the rows whose group is missing to group 0"
     )
   return group
 
@@ -43,7 +42,7 @@ def _strike(
 ) -> Batch:
   """Strikes rows at their rate, [] or [B], and draws their new groups from goals [B, G]."""
   strike_key, goal_key = jax.random.split(key)
-  struck = select(uniform(strike_key, batch), rate, batch.valid, exact_count)
+  struck = select(uniform(strike_key, batch), rate, batch, exact_count)
   group = jnp.where(struck, categorical(uniform(goal_key, batch), goals), batch.group)
   return batch.replace(group=group.astype(jnp.int32), truth=with_truth(batch, "group"))
 
@@ -126,11 +125,11 @@ def group_matrix(matrix: ArrayLike) -> Transform:
     >>> rfjax.transform(hide_ones, clean, key=jax.random.key(0)).group.tolist()
     [0, 0, 0, 0]
   """
-  check_matrix("matrix", matrix)
+  given = check_matrix("matrix", matrix)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
-    table = jnp.asarray(matrix, float)
+    table = jnp.asarray(given, float)
     group = hard_group(batch, "group_matrix")
     check_groups("matrix", table.shape[0], batch)
     goals = table[group] * _others(batch)
@@ -171,13 +170,15 @@ def group_class_conditional(rates: ArrayLike) -> Transform:
     >>> rfjax.transform(only_positives_of_group_1, clean, key=jax.random.key(0)).group.tolist()
     [0, 0, 1, 0]
   """
-  if np.ndim(rates) != 2:
-    raise ValueError(f"rates must have shape [classes, groups], got shape {np.shape(rates)}")
-  _check.number("rates", rates, 0.0, 1.0)
+  given = _check.numbers("rates", rates, 0.0, 1.0)
+  if given.ndim != 2:
+    raise ValueError(
+      f"rates must have shape [classes, groups], got shape {given.shape}: pass a row a class"
+    )
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
-    table = jnp.asarray(rates, float)
+    table = jnp.asarray(given, float)
     group = hard_group(batch, "group_class_conditional")
     if table.shape != (batch.num_classes, batch.num_groups):
       raise ValueError(

@@ -16,10 +16,10 @@ Rate = ArrayLike | Callable[[Batch], ArrayLike]
 
 
 def _by_function(function: Callable[[Batch], ArrayLike], batch: Batch) -> jax.Array:
-  rates = function(batch)
-  if np.shape(rates) != (batch.num_rows,):
+  rates = _check.array("what rate returns", function(batch))
+  if rates.shape != (batch.num_rows,):
     raise ValueError(
-      f"rate must return one probability a row, shape {(batch.num_rows,)}, got {np.shape(rates)}"
+      f"rate must return one probability a row, shape {(batch.num_rows,)}, got {rates.shape}"
     )
   if not _check.traced(rates, batch.valid):
     values = np.asarray(rates, np.float64)
@@ -30,6 +30,14 @@ def _by_function(function: Callable[[Batch], ArrayLike], batch: Batch) -> jax.Ar
         f" for {int(bad.sum())} rows: clip them"
       )
   return jnp.asarray(rates)
+
+
+def _check_rate(rate: ArrayLike) -> Any:
+  """The rate as an array; refuses what is no probability, and no list of them."""
+  values = _check.numbers("rate", rate, 0.0, 1.0)
+  if values.ndim > 1:
+    raise ValueError(f"rate must be a number, or one a group, got shape {values.shape}")
+  return values
 
 
 def _rates(rate: Rate, batch: Batch) -> jax.Array:
@@ -77,15 +85,12 @@ def group_missing(rate: Rate) -> Transform:
     >>> rfjax.transform(hide_ones, clean, key=jax.random.key(0)).group.tolist()
     [[1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
   """
-  if not callable(rate):
-    if np.ndim(rate) > 1:
-      raise ValueError(f"rate must be a number, or one a group, got shape {np.shape(rate)}")
-    _check.number("rate", rate, 0.0, 1.0)
+  given: Rate = rate if callable(rate) else _check_rate(rate)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
     batch.require("group", by="group_missing")
-    struck = select(uniform(key, batch), _rates(rate, batch), batch.valid, exact_count=False)
+    struck = select(uniform(key, batch), _rates(given, batch), batch, exact_count=False)
     group = jnp.where(struck[:, None], 0, batch.membership)
     return batch.replace(group=group, truth=with_truth(batch, "group"))
 

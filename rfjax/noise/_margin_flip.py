@@ -4,10 +4,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, Transform, _check, logistic_regression, rank
-from rfjax.noise._draws import count, with_truth
+from rfjax.noise._draws import check_width, count, with_truth
 
 
 class MarginFlipState(NamedTuple):
@@ -48,7 +49,8 @@ def flip_by_margin(
     The labels [N], flipped at as many rows of the mask as it has, where it has too few.
 
   Raises:
-    ValueError: for a rate out of range.
+    ValueError: for a rate out of range, labels other than 0 and 1, and values that are not one a
+      label.
 
   Examples:
     >>> import jax.numpy as jnp
@@ -58,11 +60,42 @@ def flip_by_margin(
     [1, 0, 0, 1]
   """
   _check.number("rate", rate, 0.0, 1.0)
-  y, score = jnp.asarray(y), jnp.asarray(score)
-  valid = jnp.ones(y.shape, bool) if valid is None else jnp.asarray(valid)
-  mask = valid if group_mask is None else valid & group_mask
-  scored = rank(jnp.where(mask, (1 - 2 * y) * score, jnp.inf))
-  return jnp.where(mask & (scored < count(rate, valid)), 1 - y, y)
+  y = _binary(y)
+  u = _column("score", score, y)
+  u = u.astype(jnp.promote_types(u.dtype, jnp.float32))
+  rows = jnp.ones(y.shape, bool) if valid is None else _column("valid", valid, y).astype(bool)
+  mask = rows if group_mask is None else rows & _column("group_mask", group_mask, y).astype(bool)
+  return _flip(y, u, rate, mask, rows)
+
+
+def _binary(y: ArrayLike) -> jax.Array:
+  """Labels 0 and 1 as int32 [N]."""
+  if not _check.traced(y):
+    return jnp.asarray(_check.labels("y", y, 2, 2)[0])
+  if np.ndim(y) != 1:
+    raise ValueError(f"y must have one axis, got shape {np.shape(y)}: pass y.ravel()")
+  return jnp.asarray(y, jnp.int32)
+
+
+def _column(name: str, values: ArrayLike, y: jax.Array) -> jax.Array:
+  """The values as an array [N]."""
+  found = jnp.asarray(_check.array(name, values))
+  if found.shape != y.shape:
+    raise ValueError(f"{name} has shape {found.shape} but y has {y.shape}: pass one a label")
+  return found
+
+
+def _flip(
+  y: jax.Array,
+  score: jax.Array,
+  rate: Any,
+  mask: jax.Array,
+  valid: jax.Array,
+  index: jax.Array | None = None,
+) -> jax.Array:
+  """Flips the labels of the mask with the largest correct margins, of equal ones by index."""
+  place = rank(jnp.where(mask, (1 - 2 * y) * score, jnp.inf), index)
+  return jnp.where(mask & (place < count(rate, valid)), 1 - y, y)
 
 
 def margin_flip(
@@ -76,8 +109,8 @@ def margin_flip(
   with the largest}\quad (2 y_i - 1)\, u(x_i)$$
 
   where n counts all valid rows, so that a rate of 0.1 flips a tenth of the data set and not of the
-  group. It is deterministic. The true labels are kept in `truth`, unless they are there already.
-  Apply it by `rfjax.transform`; `fitted_on=` fits u elsewhere.
+  group. Equal margins go by `index`. It is deterministic. The true labels are kept in `truth`,
+  unless they are there already. Apply it by `rfjax.transform`; `fitted_on=` fits u elsewhere.
 
   Args:
     rate: rho in [0, 1]; may be traced.
@@ -89,8 +122,8 @@ def margin_flip(
     The transform, of data sets with two classes.
 
   Raises:
-    ValueError: for values out of range; when applied, for other than two classes, or a group that
-      the data set does not have.
+    ValueError: for values out of range; when applied, for other than two classes, a group that the
+      data set does not have, or u fitted on another number of features.
 
   References:
     Roh, Lee, Whang, Suh, FR-Train: A Mutual Information-Based Approach to Fair and Robust Training,
@@ -111,25 +144,32 @@ def margin_flip(
 
   def init(data: Batch, **unused: Any) -> MarginFlipState:
     del unused
-    if data.num_classes != 2:
-      raise ValueError(f"margin_flip needs two classes, got num_classes {data.num_classes}")
+    _check_classes(data)
     return MarginFlipState(*logistic_regression(data.x, data.y, weight=data.valid, l2=l2))
 
   def update(
     batch: Batch, state: MarginFlipState, params: Any = None, **unused: Any
   ) -> tuple[Batch, MarginFlipState]:
     del params, unused
+    _check_classes(batch)
     x = batch.x.reshape(batch.num_rows, -1)
+    check_width("margin_flip", "features", state.kernel.size, x.shape[1])
     score = jnp.matmul(x, state.kernel, precision="highest") + state.intercept
-    y = flip_by_margin(batch.y, score, rate, _members(batch, group), valid=batch.valid)
+    y = _flip(batch.y, score, rate, _members(batch, group), batch.valid, batch.index)
     return batch.replace(y=y, truth=with_truth(batch, "y")), state
 
   return Transform(init, update, writes=("y",))
 
 
-def _members(batch: Batch, group: int | None) -> jax.Array | None:
+def _check_classes(batch: Batch) -> None:
+  if batch.num_classes != 2:
+    raise ValueError(f"margin_flip needs two classes, got num_classes {batch.num_classes}")
+
+
+def _members(batch: Batch, group: int | None) -> jax.Array:
+  """The rows whose labels may be flipped, bool [B]."""
   if group is None:
-    return None
+    return batch.valid
   membership = batch.require("group", by="margin_flip").membership
   if group >= batch.num_groups:
     raise ValueError(f"group must lie in [0, {batch.num_groups}), got {group}: name one of them")

@@ -4,9 +4,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rfjax.core import NO_ADDRESS, Batch, Transform, _check, group_mean, stateless, uniform
+from rfjax.core import Batch, Transform, _check, group_mean, stateless, uniform
 from rfjax.noise import _append
+from rfjax.noise._draws import first
 
 KINDS = ("random", "non_random")
 _BLOCK = 128
@@ -100,8 +102,7 @@ def most_neighbours(x: jax.Array, mask: jax.Array, tolerance: Any, index: jax.Ar
     return jnp.sum(mask & (jnp.abs(x - row) <= tolerance).all(axis=1))
 
   counts = jax.lax.map(neighbours, x, batch_size=_BLOCK)
-  counts = jnp.where(mask, counts, -1)
-  return jnp.argmin(jnp.where(counts == counts.max(), index, NO_ADDRESS))
+  return first(jnp.where(mask, -counts, 1), index)
 
 
 def mehrabi(
@@ -109,7 +110,7 @@ def mehrabi(
   *,
   kind: str = "random",
   advantaged: int | jax.Array | None = None,
-  tolerance: tuple[float | jax.Array, float | jax.Array] = (1.0, 3.0),
+  tolerance: float | jax.Array | tuple[float | jax.Array, float | jax.Array] = (1.0, 3.0),
   percentile: float | jax.Array | None = 90.0,
   slab: bool = True,
   capacity: int | None = None,
@@ -134,9 +135,10 @@ def mehrabi(
   Args:
     rate: appended rows as a share of the valid rows, in [0, 1]; may be traced.
     kind: "random" or "non_random".
-    advantaged: the advantaged group, 0 or 1; the one with more positive labels when None. May be
-      traced.
-    tolerance: of the non-random attack for a and for b, at least 0, in units of x; may be traced.
+    advantaged: the advantaged group, 0 or 1; the one with the larger share of positive labels when
+      None. May be traced.
+    tolerance: of the non-random attack for a and for b, or one for both, at least 0, in units of x;
+      may be traced.
     percentile: in [0, 100]; may be traced. No projection when None.
     slab: whether the slab bounds the points too, and not only the ball.
     capacity: slots for appended rows, of which those that the rate leaves over are padding; needed
@@ -167,9 +169,8 @@ def mehrabi(
   _append.check_rate(rate, capacity)
   _check.choice("kind", kind, KINDS)
   if advantaged is not None:
-    _check.number("advantaged", advantaged, 0, 1)
-  for value in tolerance:
-    _check.number("tolerance", value, 0.0)
+    _append.check_side("advantaged", advantaged)
+  near = _pair(tolerance)
   if percentile is not None:
     _check.number("percentile", percentile, 0.0, 100.0)
 
@@ -180,7 +181,7 @@ def mehrabi(
     best = _advantaged(batch) if advantaged is None else jnp.asarray(advantaged, jnp.int32)
     masks = _sources(batch, best)
     live &= _check_sources(masks)
-    anchor = _anchors(batch, masks, kind, tolerance, key)
+    anchor = _anchors(batch, masks, kind, near, key)
     y = (jnp.arange(live.size) < _positives(batch, live)).astype(jnp.int32)
     source = anchor[1 - y]
     rows = jax.tree.map(lambda v: v[source], _append.rows_of(batch))._replace(y=y)
@@ -190,6 +191,17 @@ def mehrabi(
     return _append.append(batch, rows, live)
 
   return stateless(apply, writes=_append.WRITES)
+
+
+def _pair(tolerance: Any) -> tuple[Any, Any]:
+  """The tolerance of either anchor."""
+  many = isinstance(tolerance, (tuple, list)) or np.ndim(tolerance) == 1
+  pair = tuple(tolerance) if many else (tolerance, tolerance)
+  if len(pair) != 2:
+    raise ValueError(f"tolerance must be one number or a pair, got {len(pair)} of them")
+  for value in pair:
+    _check.number("tolerance", value, 0.0)
+  return pair
 
 
 def _advantaged(batch: Batch) -> jax.Array:
@@ -217,7 +229,8 @@ def _anchors(
 ) -> jax.Array:
   """The row numbers of both anchors, int32 [2]."""
   if kind == "random":
-    return jnp.argmax(jnp.where(masks, uniform(key, batch), -1), axis=1)
+    u = uniform(key, batch)
+    return jnp.stack([first(jnp.where(mask, -u, 1), batch.index) for mask in masks])
   x = batch.x.reshape(batch.num_rows, -1)
   pairs = zip(masks, tolerance, strict=True)
   return jnp.stack([most_neighbours(x, mask, near, batch.index) for mask, near in pairs])

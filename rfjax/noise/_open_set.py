@@ -11,11 +11,13 @@ from rfjax.core import Batch, Transform, Truth, _check, stateless, uniform
 from rfjax.noise._draws import select, with_truth
 
 
-def _check_pool(pool: ArrayLike) -> None:
-  if np.ndim(pool) < 1 or np.shape(pool)[0] == 0:
-    raise ValueError(f"pool must have at least one row, got shape {np.shape(pool)}")
-  if not _check.traced(pool) and not np.isfinite(np.asarray(pool)).all():
+def _check_pool(pool: ArrayLike) -> Any:
+  rows = _check.array("pool", pool)
+  if rows.ndim < 1 or rows.shape[0] == 0:
+    raise ValueError(f"pool must have at least one row, got shape {rows.shape}")
+  if not _check.traced(rows) and not np.isfinite(np.asarray(rows)).all():
     raise ValueError("pool must be finite, got NaN or infinity: impute or drop these rows")
+  return rows
 
 
 def _like(pool: ArrayLike, x: jax.Array) -> jax.Array:
@@ -71,13 +73,13 @@ def open_set(rate: float | jax.Array, pool: ArrayLike, *, exact_count: bool = Fa
     ([[-9.0], [-9.0]], [0, 1], [2, 2])
   """
   _check.number("rate", rate, 0.0, 1.0)
-  _check_pool(pool)
+  given = _check_pool(pool)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
-    rows = _like(pool, batch.x)
+    rows = _like(given, batch.x)
     strike_key, row_key = jax.random.split(key)
-    struck = select(uniform(strike_key, batch), rate, batch.valid, exact_count)
+    struck = select(uniform(strike_key, batch), rate, batch, exact_count)
     drawn = jnp.floor(uniform(row_key, batch) * rows.shape[0]).astype(jnp.int32)
     new = rows[jnp.minimum(drawn, rows.shape[0] - 1)]
     x = jnp.where(struck.reshape(-1, *[1] * (batch.x.ndim - 1)), new, batch.x)

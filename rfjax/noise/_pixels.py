@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rfjax.core import Batch, Transform, _check, stateless, uniform
-from rfjax.noise._draws import select
+from rfjax.noise._draws import check_width, select
 
 _CHUNK = 256  # images at a time: the draws of a whole data set would be many times its size
 
@@ -34,7 +34,7 @@ def _pixels(x: jax.Array, by: str) -> jax.Array:
 
 
 def _strike(batch: Batch, rate: Any, pixels: jax.Array, key: jax.Array) -> Batch:
-  struck = select(uniform(key, batch), rate, batch.valid, exact_count=False)
+  struck = select(uniform(key, batch), rate, batch, exact_count=False)
   shape = (-1,) + (1,) * (batch.x.ndim - 1)
   return batch.replace(x=jnp.where(struck.reshape(shape), pixels.reshape(batch.x.shape), batch.x))
 
@@ -171,7 +171,8 @@ def gaussian_pixels(rate: float | jax.Array = 1.0) -> Transform:
     The transform, of data sets with x [B, H, W, c], or [B, H, W] or [B, d] of one channel.
 
   Raises:
-    ValueError: for a rate out of range; when applied, for x of another shape.
+    ValueError: for a rate out of range; when applied, for x of another shape, or fitted on another
+      number of channels.
 
   References:
     Zhang, Bengio, Hardt, Recht, Vinyals, Understanding Deep Learning Requires Rethinking
@@ -204,7 +205,9 @@ def gaussian_pixels(rate: float | jax.Array = 1.0) -> Transform:
       normal = jax.random.normal(key, pixels.shape)
       return _cast(state.mean + state.scale * normal, pixels.dtype)
 
-    drawn = _each(draw, batch, _pixels(batch.x, "gaussian_pixels"), draw_key)
+    given = _pixels(batch.x, "gaussian_pixels")
+    check_width("gaussian_pixels", "channels", state.mean.size, given.shape[-1])
+    drawn = _each(draw, batch, given, draw_key)
     return _strike(batch, rate, drawn, strike_key), state
 
   return Transform(init, update, writes=("x",))

@@ -50,7 +50,8 @@ def polynomial_margin(
 
   Raises:
     ValueError: for values out of range, or rows that are no probabilities; when applied, for a data
-      set with other classes, or with an index that has no row.
+      set with other classes, or with an index that has no row. Inside of compiled code such rows
+      keep their labels.
 
   References:
     Zhang, Zheng, Wu, Goswami, Chen, Learning with Feature-Dependent Label Noise: A Progressive
@@ -64,16 +65,17 @@ def polynomial_margin(
     >>> rfjax.transform(pmd, clean, key=jax.random.key(0)).y.tolist()
     [0, 2]
   """
-  check_probs("probs", probs)
+  table = check_probs("probs", probs)
   _check.choice("kind", kind, tuple(_CURVES))
   _check.number("scale", scale, 0.0, open_low=True, open_high=True)
   _check.choice("scaling", scaling, tuple(_SCALINGS))
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
-    values, labels = jax.lax.top_k(read_probs("probs", probs, batch), 2)
+    found, known = read_probs("probs", table, batch)
+    values, labels = jax.lax.top_k(found, 2)
     second = _SCALINGS[scaling](_CURVES[kind](values[:, 0] - values[:, 1]), scale)
     y = jnp.where(uniform(key, batch) < second, labels[:, 1], labels[:, 0])
-    return relabel(batch, batch.valid, y)
+    return relabel(batch, known, y)
 
   return stateless(apply, writes=("y",))

@@ -4,10 +4,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rfjax.core import Batch, Transform, _check, logistic_regression, rank, uniform
 from rfjax.noise import _append
 from rfjax.noise._append import Rows
+from rfjax.noise._draws import check_width
 
 
 def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -117,7 +119,8 @@ def solans(
     The transform, of data sets with two classes and two groups.
 
   Raises:
-    ValueError: for values out of range; when applied, for data of another kind.
+    ValueError: for values out of range; when applied, for data of another kind, or validation data
+      of one group alone.
 
   References:
     Solans, Biggio, Castillo, Poisoning Attacks on Algorithmic Fairness, ECML PKDD 2020.
@@ -132,7 +135,7 @@ def solans(
     (63, True)
   """
   _append.check_rate(rate, capacity)
-  _check.number("privileged", privileged, 0, 1)
+  _append.check_side("privileged", privileged)
   steps = _check.count("steps", steps)
   _check.number("step_size", step_size, 0.0, open_low=True)
   _check.number("l2", l2, 0.0, open_low=True)
@@ -141,6 +144,7 @@ def solans(
   def init(data: Batch, **unused: Any) -> SolansState:
     del unused
     _append.check_data("solans", data, moves=True)
+    _check_groups(data)
     return _view(data, privileged)
 
   def update(
@@ -150,7 +154,8 @@ def solans(
     _append.check_data("solans", batch, moves=True)
     live = _append.slots(rate, capacity, batch)
     start = _starts(batch, live.size, key)
-    x = jnp.concatenate([batch.x, start.x]).reshape(batch.num_rows + live.size, -1)
+    x = _flat(jnp.concatenate([batch.x, start.x]))
+    check_width("solans", "features", state.low.size, x.shape[1])
     y = jnp.concatenate([batch.y, start.y])
     weight = jnp.concatenate([batch.valid, live]).astype(x.dtype)
     x = x.at[batch.num_rows :].set(jnp.clip(x[batch.num_rows :], state.low, state.high))
@@ -166,9 +171,27 @@ def solans(
   return Transform(init, update, writes=_append.WRITES)
 
 
+def _flat(x: jax.Array) -> jax.Array:
+  """Features as [N, d], in float32 at least: in half precision points would climb by rounding."""
+  return x.reshape(x.shape[0], -1).astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _check_groups(data: Batch) -> None:
+  """Refuses validation data in which one of the two groups is known to have no row."""
+  if _check.traced(data.group, data.valid):
+    return
+  found = np.asarray(data.group)[np.asarray(data.valid)]
+  missing = [g for g in range(2) if not (found == g).any()]
+  if missing:
+    raise ValueError(
+      f"solans needs validation data of both groups, got no row of group {missing[0]}: pass other"
+      " rows as fitted_on="
+    )
+
+
 def _view(data: Batch, privileged: Any) -> SolansState:
   """The attacker's view of validation data."""
-  x = data.x.reshape(data.num_rows, -1)
+  x = _flat(data.x)
   target = (data.group != privileged).astype(x.dtype)
   sizes = jnp.sum(data.membership, axis=0)
   weight = data.valid / jnp.maximum(sizes[jnp.minimum(data.group, 1)], 1)
@@ -179,7 +202,7 @@ def _view(data: Batch, privileged: Any) -> SolansState:
 
 def _starts(batch: Batch, slots: int, key: jax.Array) -> Rows:
   """Rows of the data in random order, each with the other label."""
-  place = rank(jnp.where(batch.valid, uniform(key, batch), jnp.inf))
+  place = rank(jnp.where(batch.valid, uniform(key, batch), jnp.inf), batch.index)
   order = jnp.zeros_like(place).at[place].set(jnp.arange(batch.num_rows, dtype=jnp.int32))
   source = order[jnp.arange(slots) % jnp.maximum(jnp.sum(batch.valid), 1)]
   rows = jax.tree.map(lambda v: v[source], _append.rows_of(batch))
@@ -200,4 +223,5 @@ def _ascend(
     return jnp.clip(at + step_size * slope, state.low, state.high), best, top
 
   lowest = jnp.asarray(-jnp.inf, start.dtype)
-  return jax.lax.fori_loop(0, steps, step, (start, start, lowest))[1]
+  # Once more than there are steps: a place is judged only where the next one would begin.
+  return jax.lax.fori_loop(0, steps + 1, step, (start, start, lowest))[1]

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
 
 from rfjax import aggregation
@@ -49,7 +50,7 @@ def test_a_column_a_worker_is_a_worker_a_cell():
   assert full.worker.tolist() == [1, 0, 2] * 2
 
 
-@pytest.mark.parametrize("missing", [-1, None, NAN, "", -1.0, np.nan])
+@pytest.mark.parametrize("missing", [-1, None, NAN, "", -1.0, np.nan, pandas.NA, pandas.NaT])
 @pytest.mark.parametrize("where", ["label", "worker", "item"])
 def test_what_is_missing_is_no_answer(missing, where):
   lists = {"label": [1, 0, 2, 1], "worker": ["c", "a", "b", "a"], "item": ["y", "x", "y", "z"]}
@@ -72,6 +73,7 @@ def test_what_is_missing_is_no_answer(missing, where):
     [[1, -1], [0, 2]],
     jnp.array([[1, -1], [0, 2]]),
     [[True, None], [False, 2]],
+    pandas.DataFrame([[1, None], [0, 2]], dtype="Int64"),
   ],
 )
 def test_kinds_of_tables_agree(label):

@@ -141,6 +141,21 @@ def test_accuracies_of_another_shape_are_refused():
     aggregation.filter_workers(CROWD, whole, least=0.5)
 
 
+@pytest.mark.parametrize(
+  ("bad", "message"),
+  [
+    (65.0, r"accuracy must lie in \[0, 1\], got 65 \(1 of 6 rows, the first at 2\): pass shares"),
+    (-0.1, "accuracy must lie in .* got -0.1"),
+    (np.nan, "accuracy must lie in .* got nan"),
+    ("a", "accuracy must hold numbers"),
+  ],
+)
+def test_accuracies_out_of_range_are_refused(bad, message):
+  accuracy = [0.5, 1.0, bad, 0.0, 1 + 1e-7, 0.2]
+  with pytest.raises(ValueError, match=message):
+    aggregation.filter_workers(CROWD, accuracy, least=0.5)
+
+
 def judge(crowd, least):
   """Workers of a table of scores, and the majority among the good ones."""
   score, worker, y = crowd

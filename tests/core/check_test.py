@@ -79,7 +79,7 @@ def test_good_data_of_every_kind_passes():
   assert Batch.from_arrays(X > 0, Y).x.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("bad", [-0.1, 1.1, NAN, INF, None, "half", [0.5, 2.0]])
+@pytest.mark.parametrize("bad", [-0.1, 1.1, NAN, INF, None, "half", "0.5", 0.5j, ["a"]])
 def test_number_refuses_what_is_outside(bad):
   with pytest.raises(ValueError, match=r"^rate must .*(in \[0, 1\)|a number), got"):
     _check.number("rate", bad, 0.0, 1.0, open_high=True)
@@ -98,6 +98,43 @@ def test_number_lets_tracers_pass():
 
   assert jax.jit(checked)(5.0) == 5.0
   assert jax.make_jaxpr(jax.vmap(checked))(jnp.arange(3.0)).out_avals[0].shape == (3,)
+
+
+@pytest.mark.parametrize("bad", [[0.5], (0.1, 0.2), np.zeros((2, 3)), jnp.zeros(4)])
+def test_number_refuses_what_is_not_single(bad):
+  message = rf"rate must be a single number, got shape \({np.shape(bad)[0]},.*: vectorise by vmap"
+  with pytest.raises(ValueError, match=message):
+    _check.number("rate", bad, 0.0, 1.0)
+
+
+def test_number_refuses_traced_arrays():
+  checked = jax.jit(lambda rate: _check.number("rate", rate, 0.0, 1.0))
+  with pytest.raises(ValueError, match=r"a single number, got shape \(4,\)"):
+    checked(jnp.zeros(4))
+
+
+@pytest.mark.parametrize(
+  ("bad", "message"),
+  [
+    ([0.5, 2.0], r"rates must lie in \[0, 1\), got 2.0"),
+    ([[0.5], [NAN]], r"rates must lie in \[0, 1\), got nan"),
+    (1, r"rates must lie in \[0, 1\), got 1$"),
+    ([0.5, "a"], "rates must hold numbers, got dtype <U32: convert them"),
+    ([0.5, None], "rates must hold numbers, got dtype object"),
+    ([[0.5], [0.5, 0.5]], "rates must have rows of equal length"),
+  ],
+)
+def test_numbers_refuses_what_is_outside(bad, message):
+  with pytest.raises(ValueError, match=message):
+    _check.numbers("rates", bad, 0.0, 1.0, open_high=True)
+
+
+def test_numbers_returns_arrays_and_lets_tracers_pass():
+  assert _check.numbers("rates", [0.5, 0.25], 0.0, 1.0).tolist() == [0.5, 0.25]
+  given = jnp.ones(3, jnp.bfloat16)
+  assert _check.numbers("rates", given, 0.0, 1.0) is given
+  partly = jax.jit(lambda rate: _check.numbers("rates", [rate, 0.5], 0.0, 1.0))
+  assert partly(5.0).tolist() == [5.0, 0.5]
 
 
 @pytest.mark.parametrize("bad", [0, -1, 1.5, "2", None, np.float32(2), [1]])

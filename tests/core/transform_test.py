@@ -1,6 +1,7 @@
 """Transforms and their combinators: order, keys, several writers, branches, strengths."""
 
 import itertools
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -252,3 +253,21 @@ def test_transform_gives_init_and_update_keys_of_their_own(batch):
   found = [k for key in seen for k in rfjax.transform(record, batch, key=key).x]
   found += [jax.random.key_data(key) for key in seen]
   assert all((a != b).any() for a, b in itertools.combinations(found, 2))
+
+
+def test_transform_draws_by_the_fields_that_are_written(batch):
+  found = {}
+  for writes in (("y",), ("group",), ("y", "group"), ()):
+    t = Transform(
+      update=lambda b, s, p=None, *, key, **_: (b.replace(x=jax.random.key_data(key)), s),
+      writes=writes,
+    )
+    found[writes] = rfjax.transform(t, batch, key=KEY).x
+    again = rfjax.transform(t._replace(init=counter.init), batch, key=KEY).x
+    np.testing.assert_array_equal(again, found[writes])
+  assert all((a != b).any() for a, b in itertools.combinations(found.values(), 2))
+  # The same ones in every process and version.
+  tag = zlib.crc32(b"y,group")
+  key = jax.random.fold_in(jax.random.fold_in(KEY, 0x64617461), tag)
+  expected = jax.random.key_data(jax.random.split(key)[1])
+  np.testing.assert_array_equal(found["y", "group"], expected)

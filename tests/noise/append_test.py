@@ -65,6 +65,16 @@ def test_rows_are_appended_with_their_own_addresses_and_truth():
   assert new.keep is None and new.weight is None and new.target is None
 
 
+def test_rows_of_a_part_get_addresses_that_the_part_does_not_have():
+  rows = jnp.array([9, 4, 11, ROWS])
+  new = poisoned([True, False, True, True], dataset().take(rows))
+  assert new.index.tolist() == [9, 4, 11, NO_ADDRESS, 12, NO_ADDRESS, 14, 15]
+  inside = jax.jit(lambda data: poisoned([True] * 4, data).index)(dataset().take(rows))
+  assert inside[4:].tolist() == [12, 13, 14, 15]
+  low = poisoned([True] * 4, dataset().take(jnp.array([2, 0, 1, ROWS, ROWS])))
+  assert low.index[5:].tolist() == [5, 6, 7, 8]
+
+
 def test_a_truth_that_is_there_stays():
   data = dataset()
   given = data.replace(truth=rfjax.Truth(y=1 - data.y))
@@ -141,7 +151,7 @@ def test_a_rate_out_of_range_is_refused(rate):
 def test_a_traced_rate_needs_a_capacity():
   with pytest.raises(ValueError, match="capacity must be given where rate is traced"):
     jax.jit(lambda rate: _append.check_rate(rate, None))(0.1)
-  with pytest.raises(ValueError, match="capacity must be given"):
+  with pytest.raises(ValueError, match="rate must be a single number"):
     _append.check_rate(np.array([0.1, 0.2]), None)
   with pytest.raises(ValueError, match="capacity must be an integer"):
     _append.check_rate(0.1, 2.5)
@@ -156,7 +166,7 @@ def test_data_of_another_kind_are_refused():
     (data.replace(group=None), "attack needs group"),
     (rfjax.Batch.from_arrays(data.x, np.arange(ROWS) % 3, data.group), "two classes"),
     (rfjax.Batch.from_arrays(data.x, data.y, np.arange(ROWS) % 3), "two groups"),
-    (data.replace(group=jax.nn.one_hot(data.group, 2)), "one code a row"),
+    (data.replace(group=jax.nn.one_hot(data.group, 2)), "one group a row.*front of group_missing"),
     (data.replace(order=jnp.zeros((1, 1), jnp.int32)), "order does not name"),
   ]
   for bad, message in refused:

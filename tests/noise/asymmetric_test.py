@@ -207,6 +207,14 @@ def test_a_bad_mapping_is_refused(mapping, message):
     noise.asymmetric_matrix(0.1, mapping, 3)
 
 
+def test_a_mapping_that_can_be_read_once_is_kept():
+  clean = dataset(300, 3)
+  swap = noise.asymmetric(1.0, zip([0, 2], [2, 0], strict=True))
+  expected = np.array([2, 1, 0])[np.asarray(clean.y)]
+  for _ in range(2):
+    np.testing.assert_array_equal(rfjax.transform(swap, clean, key=KEY).y, expected)
+
+
 def test_other_classes_than_the_mapping_has_are_refused():
   with pytest.raises(ValueError, match="'cifar10' is of 10 classes, got num_classes 3"):
     rfjax.transform(noise.asymmetric(0.1, "cifar10"), dataset(10, 3), key=KEY)

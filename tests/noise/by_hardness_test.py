@@ -54,9 +54,34 @@ def test_padding_comes_after_rows_that_the_network_is_sure_of():
   assert run(padded, 0.5, np.eye(2)).y.tolist() == [0, 1, 0, 1]
 
 
-def test_equal_rows_go_by_row_number():
-  clean = rfjax.Batch.from_arrays(np.zeros((4, 1)), [0, 1, 0, 1])
-  assert run(clean, 0.5, np.full((4, 2), 0.5)).y.tolist() == [1, 0, 0, 1]
+def test_equal_rows_go_by_index():
+  clean, equal = rfjax.Batch.from_arrays(np.zeros((4, 1)), [0, 1, 0, 1]), np.full((4, 2), 0.5)
+  noisy = run(clean, 0.5, equal).y
+  assert noisy.tolist() == [1, 0, 0, 1]
+  order = jnp.array([3, 1, 2, 0])
+  np.testing.assert_array_equal(run(clean.take(order), 0.5, equal).y, noisy[order])
+
+
+def test_rows_without_probabilities_keep_their_labels_in_compiled_code():
+  clean, probs = example()
+  inside = jax.jit(
+    lambda batch: rfjax.transform(noise.by_hardness(1.0, probs[:150]), batch, key=KEY)
+  )
+  noisy = inside(clean).y
+  np.testing.assert_array_equal(noisy[150:], clean.y[150:])
+  assert (noisy[:150] != clean.y[:150]).all()
+
+
+@pytest.mark.parametrize(
+  ("kind", "near", "far"), [("float16", 4e-3, 6e-3), ("bfloat16", 0.016, 0.03)]
+)
+def test_sums_may_be_off_by_the_rounding_of_their_type(kind, near, far):
+  clean = rfjax.Batch.from_arrays(np.zeros((2, 1)), [0, 1])
+  probs = np.float32([[0.5, 0.5 + near], [0.5, 0.5]])
+  assert run(clean, 1.0, jnp.asarray(probs, kind)).y.tolist() == [1, 0]
+  for bad in (probs, jnp.asarray([[0.5, 0.5 + far]], kind)):
+    with pytest.raises(ValueError, match="rows of probabilities with sum 1"):
+      noise.by_hardness(0.5, bad)
 
 
 def test_it_is_deterministic_and_nested_and_takes_traced_values():
@@ -108,6 +133,8 @@ def test_the_first_truth_stays():
     ([[np.nan, 0.5]], "row 0 is"),
     ([0.5, 0.5], r"must have shape \[N, C\]"),
     ([[1.0]], r"must have shape \[N, C\]"),
+    ([["0.5", "0.5"]], "probs must hold numbers, got dtype <U3"),
+    ([[0.5, 0.5], [1.0]], "probs must have rows of equal length"),
   ],
 )
 def test_what_is_no_table_of_probabilities_is_refused(probs, message):

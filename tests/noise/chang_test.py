@@ -40,7 +40,7 @@ def attack(clean, pool, **options):
 class Oracle:
   """Both algorithms, row by row as on paper: the copies are appended one by one."""
 
-  def __init__(self, clean, pool, count, flip, gap_weight, learning_rate, l2):
+  def __init__(self, clean, pool, count, flip, barred, gap_weight, learning_rate, l2):
     columns = lambda b: [np.asarray(v, float) for v in (b.x, b.y, b.group)]
     self.x, self.y, self.group = columns(clean)
     self.px, self.py, self.pg = columns(pool)
@@ -48,6 +48,7 @@ class Oracle:
       self.px, self.pg = np.concatenate([self.px] * 2), np.append(self.pg, self.pg)
       self.py = np.append(self.py, 1 - self.py)
     self.count, self.strength, self.rate, self.l2 = count, gap_weight, learning_rate, l2
+    self.barred = barred
 
   def with_copies(self, p):
     x = np.concatenate([self.x, np.repeat(self.px[p : p + 1], self.count, axis=0)])
@@ -116,7 +117,7 @@ class Oracle:
     return theta
 
   def best(self, score, taken):
-    recent = taken[max(len(taken) - self.count + 1, 0) :]
+    recent = taken[max(len(taken) - self.barred, 0) :]
     return max((p for p in range(len(score)) if p not in recent), key=lambda p: (score[p], -p))
 
 
@@ -130,7 +131,7 @@ def test_the_rows_taken_are_those_of_the_oracle(algorithm, flip):
     method = noise.chang(0.1, pool, algorithm=algorithm, flip=flip, steps=STEPS, **options)
     new, _ = jax.jit(lambda batch: method.update(batch, (), key=KEY))(clean)
     start = np.asarray(jax.random.uniform(KEY, (4,), jnp.float64))
-  oracle = Oracle(clean, pool, 6, flip, **options)
+  oracle = Oracle(clean, pool, 6, flip, barred={1: 5, 2: 6}[algorithm], **options)
   taken = oracle.first(start, STEPS) if algorithm == 1 else oracle.second(STEPS)
   assert len(set(taken)) > 6  # more than one window of rows: some leave it and others come
   last = taken[-6:]
@@ -176,9 +177,25 @@ def test_structure(algorithm):
 @pytest.mark.parametrize("algorithm", [1, 2])
 def test_a_pool_that_just_suffices_is_appended_whole(algorithm):
   clean, pool = dataset(), dataset(6, 1)
-  new = attack(clean, pool, algorithm=algorithm, flip=False)
+  steps = {1: STEPS, 2: 6}[algorithm]
+  new = attack(clean, pool, algorithm=algorithm, flip=False, steps=steps)
   order = lambda x: np.asarray(x)[np.argsort(np.asarray(x)[:, 0])]
   np.testing.assert_array_equal(order(new.x[ROWS:]), order(pool.x))
+
+
+def test_rows_come_again_when_they_are_barred_no_more():
+  still = _chang_models.Attacker((), lambda state: jnp.arange(7.0), lambda state, row: state)
+  for barred, expected in ((0, [6] * 9), (2, [6, 5, 4] * 3), (5, [6, 5, 4, 3, 2, 1, 6, 5, 4])):
+    turns = noise._take_turns(still, jnp.ones(7, bool), jnp.asarray(barred), 9)
+    assert turns.tolist() == expected
+
+
+def test_the_second_algorithm_needs_one_candidate_more():
+  clean, pool = dataset(), dataset(6, 1)
+  with pytest.raises(
+    ValueError, match="pool has 6 candidates for 6 rows, and algorithm 2 needs one"
+  ):
+    poison(clean, pool, algorithm=2, flip=False)
 
 
 @pytest.mark.parametrize("algorithm", [1, 2])
@@ -282,6 +299,8 @@ def test_the_factory_refuses_values_out_of_range(bad):
 
 def test_pools_and_data_of_another_kind_are_refused():
   clean, pool = dataset(), dataset(POOL, 1)
+  with pytest.raises(ValueError, match="pool must be a Batch, got ArrayImpl: use"):
+    noise.chang(0.1, pool.x)
   with pytest.raises(ValueError, match="the pool of chang needs group"):
     noise.chang(0.1, pool.replace(group=None))
   with pytest.raises(ValueError, match="chang needs group"):

@@ -255,6 +255,16 @@ def test_rows_take_their_noise_along_and_padding_none(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_equal_draws_go_by_index(kind, monkeypatch):
+  monkeypatch.setattr(noise, "uniform", lambda key, batch: jnp.full(batch.num_rows, 0.5))
+  order = np.random.default_rng(3).permutation(ROWS)
+  run = lambda data: rfjax.transform(noise.corrupt_sources(kind, source(), BAD), data, key=KEY)
+  moved = run(dataset().take(jnp.asarray(order)))
+  for new, old in zip(arrays(moved), arrays(run(dataset())), strict=True):
+    np.testing.assert_array_equal(new, old[order])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_rows_that_are_not_valid_stay_and_are_not_taken(kind):
   valid = np.random.default_rng(5).random(ROWS) < 0.6
   noisy = corrupt(kind, data=dataset().replace(valid=jnp.asarray(valid)))

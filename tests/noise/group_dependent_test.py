@@ -116,6 +116,8 @@ def test_it_reads_the_given_group_and_keeps_the_truth():
     ([0.1, np.nan], r"matrix must lie in \[0, 1\]"),
     (np.eye(3), "matrix must have 3 axes"),
     (0.2, "matrix must have 3 axes"),
+    (["0.1", "0.2"], "matrix must hold numbers"),
+    ([[[1.0, 0.0], [1.0]]] * 2, "matrix must have rows of equal length"),
     (np.full((2, 3, 3), 0.5), r"row 0, 0 is \[0.5, 0.5, 0.5\] with sum 1.5"),
   ],
 )

@@ -160,7 +160,7 @@ def test_a_rate_out_of_range_is_refused(rate):
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_soft_or_no_groups_are_refused(make):
   clean = dataset(10, 3)
-  with pytest.raises(ValueError, match=r"soft membership of shape \(10, 3\): pass group.argmax"):
+  with pytest.raises(ValueError, match=r"shape \(10, 3\): put it in front of group_missing"):
     rfjax.transform(make(0.5), clean.replace(group=clean.membership), key=KEY)
   without = rfjax.Batch.from_arrays([[0.0]] * 4, [0, 1, 0, 1])
   with pytest.raises(ValueError, match="needs group"):
@@ -175,11 +175,15 @@ def test_a_single_group_is_refused():
 def test_a_bad_matrix_is_refused():
   with pytest.raises(ValueError, match=r"row 1 is \[0.5, 0.6\] with sum 1.1"):
     noise.group_matrix([[0.5, 0.5], [0.5, 0.6]])
+  with pytest.raises(ValueError, match="matrix must have rows of equal length"):
+    noise.group_matrix([[0.5, 0.5], [1.0]])
   with pytest.raises(ValueError, match=r"of 2 groups, but .* num_groups 3"):
     rfjax.transform(noise.group_matrix(np.eye(2)), dataset(10, 3), key=KEY)
 
 
 def test_rates_of_another_shape_are_refused():
+  with pytest.raises(ValueError, match="rates must have rows of equal length"):
+    noise.group_class_conditional([[0.5, 0.5], [1.0]])
   with pytest.raises(ValueError, match=r"rates must have shape .* got shape \(2,\)"):
     noise.group_class_conditional([0.1, 0.2])
   with pytest.raises(ValueError, match=r"shape \(2, 2\), but .* num_classes 2 and num_groups 3"):

@@ -159,6 +159,10 @@ def test_a_rate_out_of_range_is_refused(rate):
 def test_rates_of_another_shape_are_refused():
   with pytest.raises(ValueError, match=r"a number, or one a group, got shape \(1, 3\)"):
     noise.group_missing([[0.1, 0.2, 0.3]])
+  with pytest.raises(ValueError, match="rate must have rows of equal length"):
+    noise.group_missing([0.1, [0.2, 0.3]])
+  with pytest.raises(ValueError, match="rate must hold numbers, got dtype <U3"):
+    noise.group_missing(["0.1", "0.2", "0.3"])
   with pytest.raises(ValueError, match=r"rate is of 2 groups, but .* num_groups 3"):
     rfjax.transform(noise.group_missing([0.1, 0.2]), dataset(10), key=KEY)
 
@@ -168,6 +172,7 @@ def test_rates_of_another_shape_are_refused():
   [
     (lambda batch: 0.5, r"shape \(10,\), got \(\)"),
     (lambda batch: batch.x, r"shape \(10,\), got \(10, 1\)"),
+    (lambda batch: ["0.5"] * 10, "what rate returns must hold numbers"),
     (lambda batch: 2.0 * (batch.index < 3), "got 2 for 3 rows"),
     (lambda batch: jnp.where(batch.index == 4, jnp.nan, 0.5), "got nan for 1 rows"),
   ],

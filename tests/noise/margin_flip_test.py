@@ -134,6 +134,69 @@ def test_flip_by_margin_refuses_a_rate_out_of_range():
     noise.flip_by_margin(jnp.zeros(2, int), jnp.zeros(2), 1.5)
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, bool])
+def test_labels_of_any_whole_kind_are_flipped(kind):
+  y, score = np.array([0, 1, 1, 0]), np.array([3.0, -2.0, 1.0, -4.0])
+  flipped = noise.flip_by_margin(y.astype(kind), score, 0.5)
+  np.testing.assert_array_equal(flipped, oracle(y, score, 2, np.ones(4)))
+  assert flipped.dtype == jnp.int32
+
+
+def test_a_mask_may_be_a_list_and_scores_short():
+  y, score = np.array([0, 1, 1, 0]), np.array([3, 200, 100, 4], np.uint8)
+  mask = [1, 0, 1, 1]
+  flipped = noise.flip_by_margin(y, score, 0.5, mask, valid=[True] * 4)
+  np.testing.assert_array_equal(flipped, oracle(y, score.astype(float), 2, mask))
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"y": [-1, 1, 1]}, r"y must lie in \[0, 2\), got -1 .*: remap y"),
+    ({"y": [0, 2, 1]}, r"y must lie in \[0, 2\), got 2"),
+    ({"y": [[0], [1], [1]]}, r"y must have one axis, got shape \(3, 1\): pass y.ravel"),
+    ({"y": [0.0, 1.0, 1.0]}, "y must hold integers"),
+    ({"score": np.zeros((3, 1))}, r"score has shape \(3, 1\) but y has \(3,\): pass one a label"),
+    ({"score": ["a"] * 3}, "score must hold numbers"),
+    ({"group_mask": [True]}, r"group_mask has shape \(1,\) but y has"),
+    ({"valid": [True]}, r"valid has shape \(1,\) but y has"),
+    ({"rate": [0.1, 0.2]}, "rate must be a single number"),
+  ],
+)
+def test_flip_by_margin_refuses_values_that_are_not_one_a_label(changes, message):
+  with pytest.raises(ValueError, match=message):
+    noise.flip_by_margin(**{"y": [0, 1, 1], "score": np.zeros(3), "rate": 0.5} | changes)
+
+
+def test_flip_by_margin_takes_traced_labels():
+  y, score = np.array([0, 1, 1, 0]), np.array([3.0, -2.0, 1.0, -4.0])
+  traced = jax.jit(lambda y, score: noise.flip_by_margin(y, score, 0.5))
+  np.testing.assert_array_equal(traced(y.astype(np.uint8), score), oracle(y, score, 2, np.ones(4)))
+  with pytest.raises(ValueError, match=r"y must have one axis, got shape \(4, 1\)"):
+    traced(y[:, None], score)
+
+
+def test_equal_margins_go_by_index():
+  x = np.repeat([[-1.0], [1.0]], 10, axis=0)
+  data = rfjax.Batch.from_arrays(x, np.repeat([0, 1], 10))
+  order = np.random.default_rng(3).permutation(20)
+  noisy = rfjax.transform(noise.margin_flip(0.25), data, key=KEY, fitted_on=data)
+  moved = data.take(jnp.asarray(order))
+  permuted = rfjax.transform(noise.margin_flip(0.25), moved, key=KEY, fitted_on=data)
+  assert (noisy.y != data.y).sum() == 5
+  np.testing.assert_array_equal(permuted.y, noisy.y[order])
+
+
+def test_refuses_data_of_another_kind_than_it_was_fitted_on():
+  data = dataset()
+  three = rfjax.Batch.from_arrays(data.x, np.arange(50) % 3)
+  with pytest.raises(ValueError, match="margin_flip needs two classes, got num_classes 3"):
+    rfjax.transform(noise.margin_flip(0.1), three, key=KEY, fitted_on=data)
+  wide = data.replace(x=jnp.zeros((50, 3)))
+  with pytest.raises(ValueError, match="margin_flip was fitted on 3 features, but x has 2: pass"):
+    rfjax.transform(noise.margin_flip(0.1), data, key=KEY, fitted_on=wide)
+
+
 def test_refuses_data_that_it_cannot_flip():
   data = dataset()
   with pytest.raises(ValueError, match=r"group must lie in \[0, 3\), got 3"):

@@ -129,6 +129,16 @@ def test_the_non_random_attack_equals_the_oracle(advantaged, percentile):
   assert new.group[ROWS:].tolist() == [advantaged] * ones + [1 - advantaged] * (count - ones)
 
 
+def test_one_tolerance_is_for_both_anchors():
+  clean = dataset()
+  new = attack(clean, kind="non_random", tolerance=0.7)
+  for pair in ((0.7, 0.7), [0.7, 0.7], np.array([0.7, 0.7])):
+    np.testing.assert_array_equal(poison(clean, kind="non_random", tolerance=pair).y, new.y)
+  traced = jax.jit(lambda t: poison(clean, kind="non_random", tolerance=t).x)
+  np.testing.assert_allclose(traced(jnp.array([0.7, 0.7])), new.x, atol=1e-6)
+  np.testing.assert_allclose(traced(0.7), new.x, atol=1e-6)
+
+
 def test_labels_are_shared_out_against_the_balance():
   clean = dataset(100)
   rows = np.flatnonzero((np.asarray(clean.y) == 1) | (np.arange(100) % 3 == 0))
@@ -151,6 +161,16 @@ def test_random_anchors_come_from_their_cells_and_from_all_of_them():
     share, chance = match.mean(0), 1 / len(rows)
     assert (np.abs(share - chance) < 5 * np.sqrt(chance * (1 - chance) / 400)).all()
   assert (new.x[:, 30] == new.x[:, 31]).all() and (new.y[:, 30] == 1).all()
+
+
+def test_anchors_with_equal_draws_go_by_index(monkeypatch):
+  monkeypatch.setattr(noise, "uniform", lambda key, batch: jnp.full(batch.num_rows, 0.5))
+  clean = dataset(60)
+  order = np.random.default_rng(3).permutation(60)
+  run = lambda batch: poison(batch, advantaged=1, percentile=None)
+  new, permuted = run(clean), run(clean.take(jnp.asarray(order)))
+  np.testing.assert_array_equal(new.x[60], clean.x[cells(clean, 1)[0][0]])
+  np.testing.assert_array_equal(permuted.x[60:], new.x[60:])
 
 
 def test_structure():
@@ -243,7 +263,17 @@ def test_the_gap_of_a_plain_model_rises_more_than_with_uniform_rows():
     {"rate": 1.1},
     {"kind": "best"},
     {"advantaged": 2},
+    {"advantaged": 0.5},
+    {"advantaged": [0, 1]},
+    {"advantaged": np.array([0, 1])},
     {"tolerance": (1.0, -1.0)},
+    {"tolerance": -1.0},
+    {"tolerance": (1.0,)},
+    {"tolerance": [1.0, 2.0, 3.0]},
+    {"tolerance": np.ones(3)},
+    {"tolerance": ((1.0, 2.0), 3.0)},
+    {"tolerance": "12"},
+    {"tolerance": None},
     {"percentile": 101.0},
     {"capacity": -1},
   ],

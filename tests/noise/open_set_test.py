@@ -106,6 +106,9 @@ def test_what_is_known_of_the_other_rows_stays():
     (np.zeros((0, 2)), r"pool must have at least one row, got shape \(0, 2\)"),
     (1.0, r"pool must have at least one row, got shape \(\)"),
     ([[np.nan, 0.0]], "pool must be finite"),
+    ([["a", "b"]], "pool must hold numbers, got dtype <U1"),
+    ("noise.npy", "pool must hold numbers"),
+    ([[1.0, 2.0], [1.0]], "pool must have rows of equal length"),
   ],
 )
 def test_a_bad_pool_is_refused(pool, message):

@@ -149,6 +149,16 @@ def test_moments_are_those_of_the_valid_rows_of_what_is_fitted_on():
   assert abs(float(fitted.x[..., 0].mean()) - 100) < 5 * 10 / np.sqrt(5 * 64)
 
 
+def test_what_is_fitted_on_other_channels_is_refused():
+  grey, colour = dataset(np.zeros((4, 8, 8, 1), np.float32)), dataset(coloured(4))
+  for data, fitted_on, message in (
+    (colour, grey, "fitted on 1 channels, but x has 3: pass"),
+    (grey, colour, "fitted on 3 channels, but x has 1: pass"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      rfjax.transform(noise.gaussian_pixels(), data, key=KEY, fitted_on=fitted_on)
+
+
 @every_kind
 def test_a_rate_strikes_its_share_and_labels_stay(make):
   x = np.random.default_rng(0).normal(size=(5120, 2, 4)).astype(np.float32)

@@ -129,6 +129,14 @@ def test_values_out_of_range_are_refused(settings, message):
     noise.polynomial_margin([[0.5, 0.5]], **settings)
 
 
+def test_rows_without_probabilities_keep_their_labels_in_compiled_code():
+  clean, _ = example(300)
+  wrong = clean.replace(y=jnp.full(300, 2))
+  certain = np.tile(np.float32([1, 0, 0]), (200, 1))
+  inside = jax.jit(lambda batch: run(batch, certain, kind=2).y)
+  np.testing.assert_array_equal(inside(wrong), [0] * 200 + [2] * 100)
+
+
 def test_a_table_that_does_not_fit_is_refused():
   clean, probs = example(10)
   with pytest.raises(ValueError, match="not logits"):

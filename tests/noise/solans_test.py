@@ -1,6 +1,7 @@
 """Gradient-based poisoning: its gradient by finite differences, its path by an oracle in NumPy."""
 
 import functools
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -90,10 +91,12 @@ def climb(x, y, held_out, rows, l2, step_size, steps):
   x[rows] = np.clip(x[rows], low, high)
   for row in rows:
     best, top = x[row].copy(), -np.inf
-    for _ in range(steps):
+    for step in range(steps + 1):
       loss = damage(x, y, held_out, l2)
       if loss > top:
         best, top = x[row].copy(), loss
+      if step == steps:
+        break
       gradient = slope(x, y, held_out, l2, row)
       x[row] = np.clip(x[row] + step_size * gradient / np.linalg.norm(gradient), low, high)
     x[row] = best
@@ -123,7 +126,8 @@ def test_points_climb_as_in_the_oracle(step_size):
 def start_order(clean):
   """The draws by which `rfjax.transform` with KEY orders the rows."""
   with jax.enable_x64(True):
-    update_key = jax.random.split(jax.random.fold_in(KEY, 0x64617461))[1]
+    tag = zlib.crc32(b"x,y,group,valid")
+    update_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(KEY, 0x64617461), tag))[1]
     return [jax.random.uniform(jax.random.fold_in(update_key, i)) for i in range(clean.num_rows)]
 
 
@@ -143,11 +147,42 @@ def test_structure():
 def test_more_slots_than_rows_start_from_the_first_again():
   clean, held_out = dataset(), dataset(HELD_OUT, 1)
   small = clean.take(jnp.array([0, 1, ROWS]))
-  new = attack(small, held_out, rate=1.0, capacity=5, steps=1)
+  new = attack(small, held_out, rate=1.0, capacity=5, steps=1, step_size=1e-6)
   moved = jnp.clip(clean.x[:2], held_out.x.min(0), held_out.x.max(0))
   rows = new.x[3:5]
   assert new.valid.tolist() == [True, True, False, True, True, False, False, False]
-  np.testing.assert_array_equal(jnp.sort(rows, axis=0), jnp.sort(moved, axis=0))
+  np.testing.assert_allclose(jnp.sort(rows, axis=0), jnp.sort(moved, axis=0), atol=1e-5)
+
+
+def test_every_step_is_judged():
+  clean, held_out = dataset(), dataset(HELD_OUT, 1)
+  still, moved = (attack(clean, held_out, steps=1, step_size=size) for size in (1e-6, 0.4))
+  far = np.abs(np.asarray(still.x - moved.x))[ROWS:].max(1)
+  assert (far > 0.1).all()
+  losses = [damage(np.asarray(n.x, float), np.asarray(n.y), held_out, 1.0) for n in (still, moved)]
+  assert losses[0] < losses[1]
+
+
+@pytest.mark.parametrize("kind", [jnp.bfloat16, jnp.float16])
+def test_points_of_half_precision_climb_in_single(kind):
+  clean, held_out = dataset(), dataset(HELD_OUT, 1)
+  short = lambda batch: batch.replace(x=batch.x.astype(kind))
+  long = lambda batch: batch.replace(x=batch.x.astype(kind).astype(jnp.float32))
+  new = attack(short(clean), short(held_out), step_size=0.02)
+  expected = attack(long(clean), long(held_out), step_size=0.02)
+  assert new.x.dtype == kind
+  np.testing.assert_array_equal(new.y, expected.y)
+  np.testing.assert_array_equal(new.x, expected.x.astype(kind))
+
+
+def test_starts_with_equal_draws_go_by_index(monkeypatch):
+  monkeypatch.setattr(noise, "uniform", lambda key, batch: jnp.full(batch.num_rows, 0.5))
+  clean = dataset()
+  order = np.random.default_rng(3).permutation(ROWS)
+  start = noise._starts(clean, 4, KEY)
+  permuted = noise._starts(clean.take(jnp.asarray(order)), 4, KEY)
+  jax.tree.map(np.testing.assert_array_equal, permuted, start)
+  np.testing.assert_array_equal(start.x, clean.x[:4])
 
 
 @pytest.mark.parametrize("privileged", [0, 1])
@@ -225,6 +260,8 @@ def test_the_gap_of_a_plain_model_rises_more_than_with_uniform_rows():
   [
     {"rate": 1.1},
     {"privileged": 2},
+    {"privileged": 0.5},
+    {"privileged": [0, 1]},
     {"steps": 0},
     {"step_size": 0.0},
     {"l2": 0.0},
@@ -243,5 +280,14 @@ def test_data_of_another_kind_are_refused():
     poison(clean, held_out.replace(group=None))
   with pytest.raises(ValueError, match="solans needs group"):
     poison(clean.replace(group=None), held_out)
+  with pytest.raises(
+    ValueError, match="validation data of both groups, got no row of group 1: pass"
+  ):
+    poison(clean, held_out.replace(valid=held_out.group == 0))
+  wide = held_out.replace(x=jnp.ones((HELD_OUT, 5)))
+  with pytest.raises(
+    ValueError, match="solans was fitted on 5 features, but x has 3: pass fitted_on="
+  ):
+    poison(clean, wide)
   with pytest.raises(ValueError, match="solans moves points"):
     poison(clean.replace(x=clean.x.astype(int)), held_out)

@@ -135,12 +135,22 @@ def test_a_rate_out_of_range_is_refused(rate):
     ([[np.nan, 0.5], [0.5, 0.5]], "row 0 is"),
     ([[0.5, 0.5]], "square"),
     ([0.5, 0.5], "square"),
+    ([[1.0, 0.0], [1.0]], "matrix must have rows of equal length"),
+    ([["1", "0"], ["0", "1"]], "matrix must hold numbers, got dtype <U1: convert"),
+    ("identity", "matrix must hold numbers"),
     ([[1.0]], "square"),
   ],
 )
 def test_a_bad_matrix_is_refused_with_its_row_and_sum(matrix, message):
   with pytest.raises(ValueError, match=message):
     noise.class_conditional(matrix)
+
+
+def test_a_matrix_may_have_traced_entries():
+  clean = dataset(300, 2)
+  flip = lambda rate: noise.class_conditional([[1 - rate, rate], [0.0, 1.0]])
+  run = lambda rate: rfjax.transform(flip(rate), clean, key=KEY).y
+  np.testing.assert_array_equal(jax.jit(run)(0.3), run(0.3))
 
 
 def test_a_matrix_of_other_classes_is_refused():
