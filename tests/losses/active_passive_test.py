@@ -49,6 +49,34 @@ def test_is_the_sum_of_its_parts(check, alpha, beta):
   np.testing.assert_allclose(default, first + second, rtol=1e-6)
 
 
+ACTIVE = {  # the loss of label k, from the probabilities of all labels
+  "cross_entropy": (losses.cross_entropy, lambda p, k: -np.log(p[k])),
+  "focal": (lambda: losses.focal(0.5), lambda p, k: -np.sqrt(1 - p[k]) * np.log(p[k])),
+  "gce": (lambda: losses.gce(0.7), lambda p, k: (1 - p[k] ** 0.7) / 0.7),
+}
+PASSIVE = {
+  "mae": (losses.mae, lambda p, k: np.abs(p - np.eye(len(p))[k]).sum()),
+  "rce": (losses.rce, lambda p, k: -(p * np.log(np.where(np.eye(len(p))[k] > 0, 1, 1e-4))).sum()),
+}
+
+
+@pytest.mark.parametrize("normal", [False, True])
+@pytest.mark.parametrize("passive", PASSIVE)
+@pytest.mark.parametrize("active", ACTIVE)
+def test_every_pair_is_the_formula(check, active, passive, normal):
+  (one, first), (two, second) = ACTIVE[active], PASSIVE[passive]
+  other = losses.normalized(two()) if normal else two()
+  pair = losses.active_passive(losses.normalized(one()), other, alpha=2.0, beta=0.5)
+  p = np.exp(LOGITS.astype(float))
+  p /= p.sum(1, keepdims=True)
+  wanted = np.zeros(p.shape)
+  for i, k in np.ndindex(*p.shape):
+    scale = sum(second(p[i], j) for j in range(p.shape[1])) if normal else 1.0
+    wanted[i, k] = 2 * first(p[i], k) / sum(first(p[i], j) for j in range(p.shape[1]))
+    wanted[i, k] += 0.5 * second(p[i], k) / scale
+  np.testing.assert_allclose(check.cost(pair, LOGITS), wanted, rtol=1e-5)
+
+
 def test_sce_is_cross_entropy_with_its_reverse(check):
   both = losses.active_passive(losses.cross_entropy(), losses.rce(1e-3), alpha=0.2, beta=0.7)
   sce = check.cost(losses.sce(0.2, 0.7, clip=1e-3), LOGITS)
