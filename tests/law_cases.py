@@ -63,7 +63,9 @@ CASES = {
     tx=lambda s: losses.cdr(s),
   ),
   "cross_entropy": Case(
-    make=lambda s: losses.cross_entropy(), neutral=losses.cross_entropy, refused=()
+    make=lambda s: losses.cross_entropy(0.1 * s),
+    neutral=losses.cross_entropy,
+    refused=(((1.0,), {}), ((-0.1,), {})),
   ),
   "dmi": Case(make=lambda s: losses.dmi(), neutral=None, refused=()),
   "elr": Case(

@@ -56,15 +56,31 @@ def _nce() -> Transform:
   return losses.normalized(losses.cross_entropy())
 
 
+def _peer_strength(run: Run) -> optax.Schedule:
+  """The authors' for Fashion-MNIST: 0 for two fifths of the run, then up to 1."""
+  wait = 2 * run.steps // 5
+  return optax.linear_schedule(0.0, 1.0, max(run.steps - wait, 1), transition_begin=wait)
+
+
 def _peer(run: Run) -> Transform:
-  grows = optax.linear_schedule(0.0, 1.0, max(run.steps // 2, 1))
-  return rfjax.chain(losses.cross_entropy(), rfjax.scaled(grows, losses.peer_loss()))
+  strength = _peer_strength(run)
+  return rfjax.chain(losses.cross_entropy(1e-5), rfjax.scaled(strength, losses.peer_loss()))
+
+
+def _slower_by_peers(run: Run) -> optax.GradientTransformation:
+  strength = _peer_strength(run)
+  return optax.scale_by_schedule(lambda step: 1 / (1 + strength(step)))
 
 
 def _dmi(run: Run) -> Transform:
   # The determinant knows no names of classes: cross-entropy gives them first, as in the paper.
   early = lambda step, epoch: epoch < run.epochs // 2
   return rfjax.when(early, losses.cross_entropy(), losses.dmi())
+
+
+def _slower_by_classes(run: Run) -> optax.GradientTransformation:
+  """Takes back that the gradient of dmi is about as many times larger as there are classes."""
+  return optax.scale_by_schedule(optax.piecewise_constant_schedule(1.0, {run.steps // 2: 0.1}))
 
 
 def _elr(run: Run) -> Transform:
@@ -97,8 +113,8 @@ RECIPES: dict[str, Recipe] = {
   "npcl": Recipe(
     lambda run: losses.npcl(run.rate, warmup=min(5, run.epochs // 2)), needs_rate=True
   ),
-  "peer_loss": Recipe(_peer),
-  "dmi": Recipe(_dmi),
+  "peer_loss": Recipe(_peer, tx=_slower_by_peers),
+  "dmi": Recipe(_dmi, tx=_slower_by_classes),
   "negative_learning": Recipe(
     lambda run: losses.negative_learning(
       selective_from=run.epochs // 3, positive_from=2 * run.epochs // 3

@@ -1,23 +1,28 @@
 """Cross-entropy: the loss that all others are measured against."""
 
+import jax
 import jax.numpy as jnp
 
-from rfjax.core import Transform
+from rfjax.core import Transform, _check
 from rfjax.losses._elements import loss
 
 
-def cross_entropy() -> Transform:
+def cross_entropy(floor: float | jax.Array = 0.0) -> Transform:
   r"""Cross-entropy, which every network starts with: naming it in a chain says so.
 
-  $$\mathrm{cost}_{ik} = -\log p_{ik}$$
+  $$\mathrm{cost}_{ik} = -\log(p_{ik} + \epsilon)$$
 
   It fits any label in the end, wrong ones too: its derivative by p grows without bound as p falls.
+  A floor bounds it by -log(epsilon), which methods that subtract it need, such as `peer_loss`.
+
+  Args:
+    floor: epsilon in [0, 1); may be traced.
 
   Returns:
     The loss; it writes cost.
 
   Raises:
-    ValueError: when applied to a batch that no network has filled.
+    ValueError: for a floor out of range.
 
   References:
     Zhang, Sabuncu, Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy
@@ -31,4 +36,11 @@ def cross_entropy() -> Transform:
     >>> round(float(out.risk), 4)
     0.6931
   """
-  return loss(jnp.negative)
+  _check.number("floor", floor, 0.0, 1.0, open_high=True)
+  if not _check.traced(floor) and floor == 0:
+    return loss(jnp.negative)
+
+  def cost(log_probs: jax.Array) -> jax.Array:
+    return -jnp.logaddexp(log_probs, jnp.log(jnp.asarray(floor, log_probs.dtype)))
+
+  return loss(cost)

@@ -25,8 +25,10 @@ def peer_loss(alpha: float | jax.Array = 1.0, *, sampled: bool = False) -> Trans
   where pi-hat are the shares of the given labels in the batch: the mean over all partners, of whom
   the paper draws one a row. A model that agrees with labels blindly gains nothing. With alpha = 1
   and balanced classes the minimiser under class-conditional noise is that of clean labels, without
-  a rate. The loss may be negative. It maps the cost: put it behind any loss. For a strength that
-  grows, as in the authors' code, `rfjax.scaled(schedule, peer_loss())`.
+  a rate. It maps the cost: put it behind a loss, and a bounded one, since it may be negative and
+  falls without end behind plain cross-entropy. The authors take `cross_entropy(1e-5)` for
+  Fashion-MNIST, a strength that grows, `rfjax.scaled(schedule, peer_loss())`, and a learning rate
+  divided by 1 + alpha.
 
   Args:
     alpha: at least 0; may be traced.

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from rfjax import losses
 
@@ -14,12 +15,40 @@ def formula(log_probs, k):
   return -log_probs[k]
 
 
+def floored(log_probs, k, floor):
+  return -np.log(np.exp(log_probs[k]) + floor)
+
+
 def test_costs_and_slopes_are_the_formula(check):
   check.follows(losses.cross_entropy, formula, [()], static=True)
 
 
 def test_stays_right_and_finite_at_the_edges(check):
   check.survives(losses.cross_entropy, formula, [()], static=True)
+
+
+def test_a_floor_is_the_formula_and_bounds_it(check):
+  settings = [(1e-5,), (0.3,), (1e-2,)]
+  check.follows(losses.cross_entropy, floored, settings)
+  check.survives(losses.cross_entropy, floored, settings)
+  edge = jnp.asarray([[1e4, -1e4, 0.0, 0.0]], jnp.float32)
+  np.testing.assert_allclose(
+    check.cost(losses.cross_entropy(1e-5), edge)[0, 1], -np.log(1e-5), rtol=1e-6
+  )
+
+
+def test_no_floor_is_the_limit_also_where_it_is_traced(check):
+  run = jax.jit(lambda z, floor: check.apply(losses.cross_entropy(floor), check.batch(z)).cost)
+  logits = jnp.asarray(LOGITS, jnp.float32)
+  plain = check.cost(losses.cross_entropy(), logits)
+  np.testing.assert_allclose(run(logits, 0.0), plain, rtol=1e-6)
+  assert np.isfinite(jax.jacobian(run)(logits, 0.0)).all()
+
+
+@pytest.mark.parametrize("floor", [-1e-9, 1.0, float("nan")])
+def test_refuses_a_floor_out_of_range(floor):
+  with pytest.raises(ValueError, match="floor must lie in"):
+    losses.cross_entropy(floor)
 
 
 def test_is_a_loss(check):
