@@ -122,7 +122,10 @@ def _method(name):
   return Method(catalog.entry(name))
 
 
-@pytest.fixture(params=[entry.name for entry in METHODS])
+# A method's tests share what they compile, so one worker has them all under --dist loadgroup.
+@pytest.fixture(
+  params=[pytest.param(e.name, marks=pytest.mark.xdist_group(e.name)) for e in METHODS]
+)
 def method(request):
   return _method(request.param)
 
