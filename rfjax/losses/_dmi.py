@@ -37,11 +37,13 @@ def dmi() -> Transform:
   $$\mathrm{cost}_{ik} = -(p_i U^{-1})_k + C - \log |\det U|$$
 
   with U^-1 and the constants taken as such, whose risk has the same value and the same gradient
-  where all weights are 1. Use batches of at least C squared rows, and a far lower learning rate,
-  since the gradient grows with the inverse of U: a hundredth of that of cross-entropy for ten
-  classes, of which a tenth diverged. The authors' code has log(|det U| + 0.001), which takes most
-  of the gradient away where there are ten classes. Classes that are missing from a
-  batch are left out of U there, with their predictions.
+  where all weights are 1. Classes that are missing from a batch are left out of U there, with their
+  predictions.
+
+  Use batches of at least C squared rows, and a far lower learning rate than cross-entropy's, since
+  the gradient grows with the inverse of U: on Fashion-MNIST with 40 % wrong labels a hundredth of
+  it trained, and a tenth diverged. The authors' code has log(|det U| + 0.001), which takes most of
+  the gradient away where there are ten classes.
 
   Returns:
     The loss; it writes cost.
