@@ -1,7 +1,8 @@
 """The methods of the noisy-labels experiment, at settings that were written down before its runs.
 
 They are the published ones where a paper has some for pictures of this size, and the factories'
-defaults elsewhere; what is measured in epochs is scaled to the epochs of the run.
+defaults elsewhere; what is measured in epochs is scaled to the epochs of the run. Those of
+peer_loss and dmi were changed after a first run in which both diverged.
 """
 
 from collections.abc import Callable
