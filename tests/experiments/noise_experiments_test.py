@@ -1,13 +1,10 @@
 """Memorization and crowd: small runs, their rows and pages, and what is refused."""
 
-import dataclasses
 import os
 
 import numpy as np
 import pytest
 
-from rfjax import catalog
-from rfjax.data import _sources
 from rfjax.experiments import crowd, memorization
 
 needs_files = pytest.mark.skipif(
@@ -16,21 +13,9 @@ needs_files = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def memorized(tmp_path_factory):
+def memorized(made_up, tmp_path_factory):
   """The experiment on 40 made-up pictures of 28 x 28, whose labels can be learned."""
-  rng = np.random.default_rng(0)
-  means = rng.integers(40, 216, (10, 28, 28))
-
-  def split(rows):
-    label = (np.arange(rows) % 10).astype(np.int32)
-    image = np.clip(means[label] + rng.normal(0, 40, (rows, 28, 28)), 0, 255).astype(np.uint8)
-    return {"image": image, "label": label}
-
-  found = {"train": split(60), "test": split(50)}
-  small = dataclasses.replace(catalog.data_set("mnist"), rows={"train": 60, "test": 50})
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(catalog, "data_set", lambda name: small)
-    patch.setattr(_sources, "read", lambda data_set, folder: found)
+  with made_up(60):
     settings = memorization.Settings(
       data="mnist", images=40, rates=(0.25,), hidden=32, epochs=25, batch_size=10, seeds=2
     )

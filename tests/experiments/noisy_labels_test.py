@@ -6,8 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from rfjax import catalog
-from rfjax.data import _sources
 from rfjax.experiments import _noisy_labels, noisy_labels
 from rfjax.experiments._noisy_labels_methods import RECIPES
 
@@ -17,21 +15,8 @@ SMALL = noisy_labels.Settings(
 
 
 @pytest.fixture(scope="module")
-def pictures():
-  """80 made-up pictures of 28 x 28 in ten classes, and 50 for the test set."""
-  rng = np.random.default_rng(0)
-  means = rng.integers(40, 216, (10, 28, 28))
-
-  def split(rows):
-    label = (np.arange(rows) % 10).astype(np.int32)
-    image = np.clip(means[label] + rng.normal(0, 40, (rows, 28, 28)), 0, 255).astype(np.uint8)
-    return {"image": image, "label": label}
-
-  found = {"train": split(80), "test": split(50)}
-  small = dataclasses.replace(catalog.data_set("mnist"), rows={"train": 80, "test": 50})
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(catalog, "data_set", lambda name: small)
-    patch.setattr(_sources, "read", lambda data_set, folder: found)
+def pictures(made_up):
+  with made_up(80):
     yield
 
 
