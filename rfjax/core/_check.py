@@ -240,6 +240,14 @@ def count(name: str, value: Any, low: int = 1) -> int:
   return result
 
 
+def seed_count(value: Any, low: int = 2) -> int:
+  """Refuses a number of seeds, 0, 1, ..., below `low`, or so large that seeds would repeat."""
+  result = count("seeds", value, low)
+  if result > SEED_LIMIT:
+    raise ValueError(f"seeds must be at most 2**32, since seeds repeat, got {result}")
+  return result
+
+
 def choice(name: str, value: Any, options: tuple[Any, ...]) -> None:
   """Refuses a value that is not one of the options."""
   if value not in options:

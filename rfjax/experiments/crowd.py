@@ -39,8 +39,7 @@ def check(settings: Settings) -> None:
 
   _check.number("least", settings.least, 0.0, 1.0)
   _check.count("steps", settings.steps)
-  if _check.count("seeds", settings.seeds, 2) > _check.SEED_LIMIT:
-    raise ValueError(f"seeds must be at most 2**32, since seeds repeat, got {settings.seeds}")
+  _check.seed_count(settings.seeds)
 
 
 def run(settings: Settings, *, progress: bool = True) -> Any:

@@ -54,8 +54,8 @@ def check(settings: Settings) -> None:
   for value in settings.lambda_f:
     total = value + (settings.lambda_r or 0.0)
     _check.number("lambda_f + lambda_r", total, 0.0, 1.0, open_high=True)
-  if settings.seeds is not None and _check.count("seeds", settings.seeds) > _check.SEED_LIMIT:
-    raise ValueError(f"seeds must be at most 2**32, since seeds repeat, got {settings.seeds}")
+  if settings.seeds is not None:
+    _check.seed_count(settings.seeds, 1)
   if settings.data == "compas":
     _refuse_beside_compas(settings)
 

@@ -58,8 +58,7 @@ def check(settings: Settings) -> None:
       f"batch_size must be at most the {settings.images} images, got {settings.batch_size}"
     )
   _check.number("learning_rate", settings.learning_rate, 0.0, open_low=True, open_high=True)
-  if _check.count("seeds", settings.seeds, 2) > _check.SEED_LIMIT:
-    raise ValueError(f"seeds must be at most 2**32, since seeds repeat, got {settings.seeds}")
+  _check.seed_count(settings.seeds)
 
 
 def run(settings: Settings, *, progress: bool = True) -> Any:
