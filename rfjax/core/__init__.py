@@ -3,6 +3,7 @@
 from rfjax.core._batch import NO_ADDRESS as NO_ADDRESS
 from rfjax.core._batch import Batch as Batch
 from rfjax.core._batch import Truth as Truth
+from rfjax.core._draws import count as count
 from rfjax.core._draws import kth_largest as kth_largest
 from rfjax.core._draws import rank as rank
 from rfjax.core._draws import uniform as uniform

@@ -1,13 +1,12 @@
 """Robust early-learning: only critical parameters follow the gradient."""
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from rfjax.core import _check, kth_largest
+from rfjax.core import _check, count, kth_largest
 
 
 def _is_kernel(leaf: jax.Array) -> bool:
@@ -61,7 +60,7 @@ def cdr(rate: float | jax.Array, *, scale: bool = True) -> optax.GradientTransfo
     if not kernels:
       raise ValueError("cdr finds no kernel among params, an array of two axes or more")
     every = jnp.concatenate(kernels)
-    lowest = kth_largest(every, _count(rate, every.size))
+    lowest = kth_largest(every, count(1 - rate, every.size))
     factor = 1 - rate if scale else 1.0
 
     def keep(gradient: jax.Array, c: jax.Array) -> jax.Array:
@@ -72,10 +71,3 @@ def cdr(rate: float | jax.Array, *, scale: bool = True) -> optax.GradientTransfo
     return jax.tree.map(keep, updates, critical), state
 
   return optax.GradientTransformationExtraArgs(init, update)
-
-
-def _count(rate: Any, size: int) -> Any:
-  """floor((1 - rate) size)."""
-  if _check.traced(rate):
-    return jnp.floor((1 - rate) * size + 1e-3).astype(jnp.int32)
-  return math.floor((1 - float(rate)) * size + 1e-3)

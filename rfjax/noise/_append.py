@@ -4,10 +4,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from rfjax.core import NO_ADDRESS, Batch, Truth, _check
-from rfjax.noise._draws import count, with_truth
+from rfjax.core import NO_ADDRESS, Batch, Truth, _check, count
+from rfjax.noise._draws import with_truth
 from rfjax.noise._group_flip import hard_group
 
 WRITES = ("x", "y", "group", "valid")
@@ -90,7 +89,7 @@ def slots(rate: Any, capacity: int | None, batch: Batch) -> jax.Array:
   """
   used = count(rate, batch.valid)
   if capacity is None:
-    capacity = int(count(rate, np.ones(batch.num_rows, bool)))
+    capacity = int(count(rate, batch.num_rows))
   elif not _check.traced(used) and int(used) > capacity:
     raise ValueError(f"capacity must be at least the {int(used)} rows of rate, got {capacity}")
   return jnp.arange(capacity) < used

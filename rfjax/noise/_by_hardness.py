@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check, rank, read, stateless
+from rfjax.core import Batch, Transform, _check, count, rank, read, stateless
 from rfjax.noise._class_conditional import check_classes
-from rfjax.noise._draws import count, relabel
+from rfjax.noise._draws import relabel
 
 _TOLERANCE = 1e-3
 _HALF = {"float16": 5e-3, "bfloat16": 2e-2}  # rounding of the entries adds up over the classes

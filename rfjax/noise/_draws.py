@@ -4,29 +4,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.typing import ArrayLike
 
-from rfjax.core import NO_ADDRESS, Batch, Truth, _check, rank
-
-
-def count(rate: Any, valid: ArrayLike) -> Any:
-  """How many of the valid rows a rate is, int32 []: floor(rate * rows).
-
-  A product such as 0.29 * 100 may fall just short of the whole number that it means, and counts as
-  that number within a relative distance t. Of rates of Python or float64 the product is taken in
-  float64, and t is 1e-9; where rate or mask is traced, or the rate of a shorter type, in float32,
-  and t is 1.2e-7. So the count is right wherever rate * rows is whole. Elsewhere it is one too many
-  where the part of a row that is left over is above 1 - t * count: of rates with two digits, from
-  ten million struck rows on, or traced from eighty thousand.
-  """
-  xp: Any = jnp if _check.traced(rate, valid) else np
-  rate = xp.asarray(rate)
-  rate = rate.astype(xp.promote_types(rate.dtype, np.float32))
-  product = rate * xp.sum(xp.asarray(valid)).astype(rate.dtype)
-  whole = xp.round(product)
-  close = xp.abs(product - whole) <= (1e-9 if rate.dtype == np.float64 else 1.2e-7) * product
-  return xp.where(close, whole, xp.floor(product)).astype(np.int32)
+from rfjax.core import NO_ADDRESS, Batch, Truth, count, rank
 
 
 def first(values: jax.Array, index: jax.Array) -> jax.Array:

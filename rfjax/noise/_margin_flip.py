@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check, logistic_regression, rank
-from rfjax.noise._draws import check_width, count, with_truth
+from rfjax.core import Batch, Transform, _check, count, logistic_regression, rank
+from rfjax.noise._draws import check_width, with_truth
 
 
 class MarginFlipState(NamedTuple):

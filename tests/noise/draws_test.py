@@ -22,14 +22,14 @@ def meant(rate, rows):
 @pytest.mark.parametrize("rows", [1000, 10_000, 60_000, 100_000, 1_000_000, 1_281_167])
 def test_counts_of_known_rates_are_exact(rows):
   valid = np.ones(rows, bool)
-  found = [int(_draws.count(float(rate), valid)) for rate in DECIMALS]
+  found = [int(rfjax.core.count(float(rate), valid)) for rate in DECIMALS]
   assert found == [meant(rate, rows) for rate in DECIMALS]
 
 
 @pytest.mark.parametrize("rows", [1000, 60_000, 100_000, 1_000_000])
 def test_counts_of_traced_rates_are_exact_where_they_are_whole(rows):
   rates = jnp.array([float(rate) for rate in DECIMALS], jnp.float32)
-  found = jax.jit(jax.vmap(_draws.count, (0, None)))(rates, jnp.ones(rows, bool))
+  found = jax.jit(jax.vmap(rfjax.core.count, (0, None)))(rates, jnp.ones(rows, bool))
   assert found.dtype == jnp.int32
   assert found.tolist() == [meant(rate, rows) for rate in DECIMALS]
 
@@ -37,19 +37,19 @@ def test_counts_of_traced_rates_are_exact_where_they_are_whole(rows):
 def test_counts_of_single_precision_are_those_of_traced_rates():
   valid = np.ones(1_000_000, bool)
   for rate in ("0.26", "0.52", "0.99"):
-    assert int(_draws.count(jnp.float32(rate), valid)) == meant(rate, 1_000_000)
+    assert int(rfjax.core.count(jnp.float32(rate), valid)) == meant(rate, 1_000_000)
 
 
 @pytest.mark.parametrize("kind", [jnp.bfloat16, jnp.float16])
 def test_counts_are_never_taken_in_half_precision(kind):
   valid = jnp.ones(2999, bool)
-  for count in (_draws.count, jax.jit(_draws.count)):
+  for count in (rfjax.core.count, jax.jit(rfjax.core.count)):
     assert int(count(jnp.asarray(0.5, kind), valid)) == 1499
 
 
 def test_counts_go_by_valid_rows():
   valid = np.arange(100) < 50
-  assert [int(_draws.count(rate, valid)) for rate in (0, 0.29, 0.3, 1)] == [0, 14, 15, 50]
+  assert [int(rfjax.core.count(rate, valid)) for rate in (0, 0.29, 0.3, 1)] == [0, 14, 15, 50]
 
 
 def test_equal_values_go_by_index_or_else_by_row():
