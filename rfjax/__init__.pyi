@@ -3,11 +3,15 @@ from . import architectures as architectures
 from . import catalog as catalog
 from . import convergence as convergence
 from . import core as core
+from . import correction as correction
 from . import data as data
 from . import losses as losses
 from . import metrics as metrics
 from . import noise as noise
+from . import refurbishment as refurbishment
 from . import report as report
+from . import reweighting as reweighting
+from . import selection as selection
 from ._version import __version__ as __version__
 from .core import Batch as Batch
 from .core import Network as Network

@@ -16,11 +16,15 @@ FAMILIES = (
   "catalog",
   "convergence",
   "core",
+  "correction",
   "data",
   "losses",
   "metrics",
   "noise",
+  "refurbishment",
   "report",
+  "reweighting",
+  "selection",
 )
 
 

@@ -2,9 +2,7 @@
 
 import functools
 import importlib
-import importlib.util
 import inspect
-import pathlib
 
 import chex
 import jax
@@ -14,14 +12,8 @@ import optax
 import pytest
 
 import rfjax
+from law_cases import CASES
 from rfjax import architectures, catalog
-
-_spec = importlib.util.spec_from_file_location(
-  "law_cases", pathlib.Path(__file__).with_name("law_cases.py")
-)
-law_cases = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(law_cases)
-CASES = law_cases.CASES
 
 METHODS = [entry for entry in catalog.entries() if entry.kind == "method"]
 NETWORK = architectures.mlp([5], 3)
@@ -110,9 +102,9 @@ class Method:
     return jax.jit(self.gradient)
 
 
-def forward(params, flow):
+def forward(params, flow, key=None):
   """A second forward pass, of a network that does not look at its parameters."""
-  del params
+  del params, key
   logits = jnp.tanh(flow.x.reshape(flow.num_rows, -1)[:, :3])
   return flow.fill(logits, jnp.ones((flow.num_rows, 5)))
 

@@ -3,6 +3,8 @@
 from rfjax.architectures._cnn import cnn as cnn
 from rfjax.architectures._dense import logistic as logistic
 from rfjax.architectures._dense import mlp as mlp
+from rfjax.architectures._s_model import confusion as confusion
+from rfjax.architectures._s_model import s_model as s_model
 from rfjax.core import Network as Network
 from rfjax.core import from_function as from_function
 from rfjax.core import from_linen as from_linen

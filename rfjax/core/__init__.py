@@ -3,9 +3,12 @@
 from rfjax.core._batch import NO_ADDRESS as NO_ADDRESS
 from rfjax.core._batch import Batch as Batch
 from rfjax.core._batch import Truth as Truth
+from rfjax.core._channel import log_transition as log_transition
+from rfjax.core._channel import through as through
 from rfjax.core._draws import count as count
 from rfjax.core._draws import kth_largest as kth_largest
 from rfjax.core._draws import rank as rank
+from rfjax.core._draws import smallest as smallest
 from rfjax.core._draws import uniform as uniform
 from rfjax.core._entropy import cross_entropy as cross_entropy
 from rfjax.core._fit import Log as Log
@@ -15,9 +18,16 @@ from rfjax.core._fit import random_order as random_order
 from rfjax.core._groups import group_mean as group_mean
 from rfjax.core._groups import group_sum as group_sum
 from rfjax.core._groups import ratio as ratio
+from rfjax.core._history import History as History
+from rfjax.core._history import history as history
+from rfjax.core._history import label_type as label_type
+from rfjax.core._history import push as push
+from rfjax.core._history import votes as votes
 from rfjax.core._logistic import logistic_regression as logistic_regression
 from rfjax.core._memory import read as read
 from rfjax.core._memory import write as write
+from rfjax.core._mixture import Mixture as Mixture
+from rfjax.core._mixture import gaussian_mixture as gaussian_mixture
 from rfjax.core._network import Network as Network
 from rfjax.core._network import from_function as from_function
 from rfjax.core._network import from_linen as from_linen
@@ -26,6 +36,7 @@ from rfjax.core._peers import peer as peer
 from rfjax.core._player import Player as Player
 from rfjax.core._player import descend as descend
 from rfjax.core._player import player as player
+from rfjax.core._rounds import rounds as rounds
 from rfjax.core._step import Step as Step
 from rfjax.core._step import TrainState as TrainState
 from rfjax.core._step import add_penalty as add_penalty

@@ -10,6 +10,7 @@ import numpy as np
 from jax.core import Tracer
 
 SEED_LIMIT = 2**32
+_ROW_SUM = 1e-4  # how far from 1 the rows of a transition matrix may add up
 _REAL = (jnp.floating, jnp.integer, jnp.bool_)
 
 
@@ -263,3 +264,38 @@ def seeds(values: Any) -> np.ndarray:
       f"seed must lie in [0, 2**32), got {values[bad][0]}: outside it seeds repeat others"
     )
   return values.astype(np.uint32)
+
+
+def transition(name: str, matrix: Any, axes: int = 2) -> Any:
+  """Refuses what is no stack of row-stochastic matrices, of a traced one by its shape.
+
+  Returns:
+    The matrices as an array.
+  """
+  given = array(name, matrix)
+  shape = given.shape
+  if len(shape) != axes or shape[-1] != shape[-2] or shape[-1] < 2:
+    raise ValueError(
+      f"{name} must have {axes} axes, the last two square and of at least 2, got shape {shape}"
+    )
+  if traced(given):
+    return given
+  rows = np.asarray(given, np.float64)
+  sums = rows.sum(-1)
+  bad = ~np.isfinite(rows).all(-1) | (rows < 0).any(-1) | (np.abs(sums - 1) > _ROW_SUM)
+  if bad.any():
+    at = tuple(int(i) for i in np.argwhere(bad)[0])
+    row = ", ".join(map(str, at))
+    raise ValueError(
+      f"{name} must have rows of probabilities with sum 1, but row {row} is {rows[at].tolist()}"
+      f" with sum {sums[at]:g}: divide each row by its sum"
+    )
+  return given
+
+
+def classes(name: str, classes: int, data: Any) -> None:
+  """Refuses a matrix that is not of the data set's classes."""
+  if classes != data.num_classes:
+    raise ValueError(
+      f"{name} is of {classes} classes, but the data set has num_classes {data.num_classes}"
+    )

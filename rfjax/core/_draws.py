@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import _check
-from rfjax.core._batch import Batch
+from rfjax.core._batch import NO_ADDRESS, Batch
 
 
 def uniform(key: jax.Array, batch: Batch, shape: tuple[int, ...] = ()) -> jax.Array:
@@ -118,3 +118,50 @@ def kth_largest(values: jax.Array, k: Any) -> jax.Array:
   back = jax.lax.bitcast_convert_type(jnp.where(found >= top, found ^ top, ~found), values.dtype)
   beyond = jnp.where(k < 1, jnp.inf, -jnp.inf).astype(values.dtype)
   return jnp.where((k < 1) | (k > values.size), beyond, back)
+
+
+_SORTED = 4096  # up to so many values a sort is quicker than bisection
+
+
+def smallest(values: jax.Array, number: Any, mask: jax.Array, index: jax.Array) -> jax.Array:
+  """Marks the `number` smallest values of some rows, exactly; equal ones go by index.
+
+  Args:
+    values: floats [n], none of them NaN.
+    number: how many; fewer are marked where there are not so many; may be traced.
+    mask: bool [n], the rows that take part.
+    index: `Batch.index`, different for all rows that take part.
+
+  Returns:
+    The marks, bool [n].
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from rfjax.core import smallest
+    >>> values, mask = jnp.array([0.5, 0.1, 0.5, 0.0]), jnp.array([True, True, True, False])
+    >>> smallest(values, 2, mask, jnp.arange(4)).tolist()
+    [True, True, False, False]
+  """
+  others = jnp.where(mask, values, jnp.inf)
+  if values.size <= _SORTED:
+    return mask & (
+      jnp.zeros_like(mask)
+      .at[jnp.lexsort((index, ~mask, others))]
+      .set(jnp.arange(values.size) < number)
+    )
+  last = -kth_largest(-others, jnp.minimum(number, jnp.sum(mask)))
+  below, ties = mask & (others < last), mask & (others == last)
+  # Among equal values the places that are left go to the lowest indices.
+  places = jnp.where(ties, index.astype(jnp.int32), NO_ADDRESS)
+  return below | (ties & (places <= _kth_smallest_index(places, number - jnp.sum(below))))
+
+
+def _kth_smallest_index(places: jax.Array, k: Any) -> jax.Array:
+  """The k-th smallest of non-negative int32, -1 for k < 1; found from the highest bit down."""
+
+  def body(i: Any, found: jax.Array) -> jax.Array:
+    candidate = found | (jnp.int32(1) << (30 - i))
+    return jnp.where(jnp.sum(places < candidate) < k, candidate, found)
+
+  found = jax.lax.fori_loop(0, 31, body, jnp.int32(0))
+  return jnp.where(k < 1, -1, found)

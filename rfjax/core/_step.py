@@ -83,6 +83,12 @@ def train_step(
 
     return fill
 
+  def asker(stats: Any, default: jax.Array, train: bool) -> Callable[..., Batch]:
+    def forward(params: Any, batch: Batch, *, key: jax.Array | None = None) -> Batch:
+      return filler(stats, default if key is None else key, train)(params, batch)[0]
+
+    return forward
+
   def init(params: Any, data: Batch, *, key: jax.Array, stats: Any = ()) -> TrainState:
     filled, _ = jax.eval_shape(filler(stats, key, False), params, data)
     spec = Spec(filled.logits, filled.features)
@@ -96,8 +102,7 @@ def train_step(
   def refresh(
     state: TrainState, data: Batch, *, key: jax.Array, epoch: Any, step: Any = 0
   ) -> tuple[Batch, TrainState]:
-    fill = filler(state.stats, key, False)
-    forward = lambda params, batch: fill(params, batch)[0]
+    forward = asker(state.stats, key, False)
     filled = forward(state.params, data)
     view, method_state = method.refresh(
       filled, state.method, state.params, key=key, step=step, epoch=epoch, forward=forward
@@ -108,8 +113,7 @@ def train_step(
     state: TrainState, batch: Batch, *, key: jax.Array, step: Any, epoch: Any
   ) -> tuple[TrainState, dict[str, jax.Array]]:
     network_key, method_key, tx_key = jax.random.split(key, 3)
-    fill = filler(state.stats, network_key, True)
-    forward = lambda params, batch: fill(params, batch)[0]
+    fill, forward = filler(state.stats, network_key, True), asker(state.stats, network_key, True)
     when = {"step": step, "epoch": epoch}
 
     def objective(params: Any) -> tuple[tuple[jax.Array, jax.Array], Any]:

@@ -54,7 +54,8 @@ class Transform(NamedTuple):
   Attributes:
     init: `init(data, *, key, spec) -> state`; `spec` is the `Spec` of the network's outputs.
     update: `update(batch, state, params, *, key, step, epoch, forward) -> (batch, state)`, once a
-      step. `params` are live: `forward(params, batch)` is a second, differentiable, filled batch.
+      step. `params` are live: `forward(params, batch)` is a second, differentiable, filled batch,
+      and with `key=` one of new dropout.
     refresh: `refresh(data, state, params, *, key, step, epoch, forward) -> (data, state)`, at the
       start of each epoch, on the whole training set, filled by the network in evaluation mode. What
       it returns is seen by the coming epoch only; the next starts from the pristine data.

@@ -8,7 +8,6 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, Transform, _check, count, rank, read, stateless
-from rfjax.noise._class_conditional import check_classes
 from rfjax.noise._draws import relabel
 
 _TOLERANCE = 1e-3
@@ -39,7 +38,7 @@ def _check_rows(name: str, rows: np.ndarray, tolerance: float) -> None:
 def read_probs(name: str, probs: Any, batch: Batch) -> tuple[jax.Array, jax.Array]:
   """The probabilities of the rows of a batch by their `index`, [B, C], and which have some, [B]."""
   rows, classes = probs.shape
-  check_classes(name, classes, batch)
+  _check.classes(name, classes, batch)
   if not _check.traced(batch.index, batch.valid):
     index, valid = np.asarray(batch.index), np.asarray(batch.valid)
     last = int(index.max(where=valid, initial=-1))

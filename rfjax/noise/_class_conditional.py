@@ -4,48 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, Transform, _check, stateless, uniform
 from rfjax.noise._draws import categorical, relabel, select
-
-_TOLERANCE = 1e-4
-
-
-def check_matrix(name: str, matrix: ArrayLike, axes: int = 2) -> Any:
-  """Refuses what is no stack of row-stochastic matrices, of a traced one by its shape.
-
-  Returns:
-    The matrices as an array.
-  """
-  given = _check.array(name, matrix)
-  shape = given.shape
-  if len(shape) != axes or shape[-1] != shape[-2] or shape[-1] < 2:
-    raise ValueError(
-      f"{name} must have {axes} axes, the last two square and of at least 2, got shape {shape}"
-    )
-  if _check.traced(given):
-    return given
-  rows = np.asarray(given, np.float64)
-  sums = rows.sum(-1)
-  bad = ~np.isfinite(rows).all(-1) | (rows < 0).any(-1) | (np.abs(sums - 1) > _TOLERANCE)
-  if bad.any():
-    at = tuple(int(i) for i in np.argwhere(bad)[0])
-    row = ", ".join(map(str, at))
-    raise ValueError(
-      f"{name} must have rows of probabilities with sum 1, but row {row} is {rows[at].tolist()}"
-      f" with sum {sums[at]:g}: divide each row by its sum"
-    )
-  return given
-
-
-def check_classes(name: str, classes: int, batch: Batch) -> None:
-  """Refuses a matrix that is not of the data set's classes."""
-  if classes != batch.num_classes:
-    raise ValueError(
-      f"{name} is of {classes} classes, but the data set has num_classes {batch.num_classes}"
-    )
 
 
 def move(batch: Batch, rows: jax.Array, key: jax.Array) -> Batch:
@@ -98,12 +60,12 @@ def class_conditional(matrix: ArrayLike) -> Transform:
     >>> rfjax.transform(flip_ones, clean, key=jax.random.key(0)).y.tolist()
     [0, 0, 0, 0]
   """
-  given = check_matrix("matrix", matrix)
+  given = _check.transition("matrix", matrix)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
     table = jnp.asarray(given, float)
-    check_classes("matrix", table.shape[0], batch)
+    _check.classes("matrix", table.shape[0], batch)
     return move(batch, table[batch.y], key)
 
   return stateless(apply, writes=("y",))

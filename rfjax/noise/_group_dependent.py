@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, Transform, _check, stateless
-from rfjax.noise._class_conditional import check_classes, check_matrix, move
+from rfjax.noise._class_conditional import move
 from rfjax.noise._symmetric import symmetric_matrix
 
 
@@ -16,7 +16,7 @@ def _matrices(matrix: ArrayLike, batch: Batch) -> jax.Array:
   values = jnp.asarray(matrix, float)
   if values.ndim == 1:
     values = jax.vmap(lambda rate: symmetric_matrix(rate, batch.num_classes))(values)
-  check_classes("matrix", values.shape[-1], batch)
+  _check.classes("matrix", values.shape[-1], batch)
   if values.shape[0] != batch.num_groups:
     raise ValueError(
       f"matrix is of {values.shape[0]} groups, but the data set has num_groups {batch.num_groups}"
@@ -60,7 +60,7 @@ def group_dependent(matrix: ArrayLike) -> Transform:
   if given.ndim == 1:
     _check.numbers("matrix", given, 0.0, 1.0)
   else:
-    check_matrix("matrix", given, axes=3)
+    _check.transition("matrix", given, axes=3)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused

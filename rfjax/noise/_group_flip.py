@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, Transform, _check, stateless, uniform
-from rfjax.noise._class_conditional import check_matrix
 from rfjax.noise._draws import categorical, select, with_truth
 
 
@@ -125,7 +124,7 @@ def group_matrix(matrix: ArrayLike) -> Transform:
     >>> rfjax.transform(hide_ones, clean, key=jax.random.key(0)).group.tolist()
     [0, 0, 0, 0]
   """
-  given = check_matrix("matrix", matrix)
+  given = _check.transition("matrix", matrix)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused

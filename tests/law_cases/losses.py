@@ -1,36 +1,10 @@
-"""How the laws make each catalogued method: one line a method."""
-
-from collections.abc import Callable
-from typing import Any, NamedTuple
+"""Cases of the losses."""
 
 import jax
-import optax
 
 import rfjax
-from rfjax import convergence, losses
-
-
-class Case(NamedTuple):
-  """A method at work.
-
-  Attributes:
-    make: the method from the one setting that sweeps vary, its rate or strength in [0, 1).
-    neutral: the method at the settings that make it plain cross-entropy, or None.
-    refused: settings that the factory must refuse, as (arguments, keywords).
-    scheduled: whether it has a branch on step or epoch that vmap must not flatten.
-    peers: how many runs it looks at.
-    asks_again: whether it replaces what the network said by what it says of other features.
-    tx: for a method that acts on gradients the optax transformation, of the same setting; its
-      `make` and `neutral` are then the empty chain.
-  """
-
-  make: Callable[[Any], Any]
-  neutral: Callable[[], Any] | None
-  refused: tuple[tuple[tuple, dict], ...]
-  scheduled: bool = False
-  peers: int = 1
-  asks_again: bool = False
-  tx: Callable[[Any], optax.GradientTransformation] | None = None
+from law_cases.case import Case
+from rfjax import losses
 
 
 def _shaken(x, key):
@@ -77,12 +51,6 @@ CASES = {
     make=lambda s: losses.focal(2 * s),
     neutral=lambda: losses.focal(0.0),
     refused=(((-0.1,), {}),),
-  ),
-  "fr_train": Case(
-    make=lambda s: convergence.fr_train(0.5 * s, 0.4 * s, warmup=1, reweight_every=1),
-    neutral=lambda: convergence.fr_train(0.0, 0.0, warmup=0, reweight=None),
-    refused=(((-0.1, 0.1), {}), ((0.5, 0.5), {}), ((0.1, 0.1), {"condition": "z"})),
-    scheduled=True,
   ),
   "gce": Case(
     make=lambda s: losses.gce(s),

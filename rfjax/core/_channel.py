@@ -1,0 +1,41 @@
+"""Channels: what becomes of a label on its way from the true to the given one."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+def log_transition(transition: ArrayLike) -> jax.Array:
+  """The logarithm of probabilities, finite also where they are 0.
+
+  Args:
+    transition: [..., C, C] in [0, 1].
+
+  Returns:
+    The logarithm, at least about -87 in float32.
+  """
+  t = jnp.asarray(transition)
+  t = t.astype(jnp.promote_types(t.dtype, jnp.float32))
+  return jnp.log(jnp.maximum(t, jnp.finfo(t.dtype).tiny))
+
+
+def through(log_probs: jax.Array, log_channel: jax.Array) -> jax.Array:
+  r"""The log-probabilities of labels behind a channel.
+
+  $$\log \tilde p_j = \log \sum_i p_i\, T_{ij}$$
+
+  Args:
+    log_probs: [B, C].
+    log_channel: log T, [C, C], or [B, C, C] for a channel of each row.
+
+  Returns:
+    The log-probabilities [B, C].
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from rfjax.core import log_transition, through
+    >>> log_probs = jnp.log(jnp.array([[0.9, 0.1]]))
+    >>> jnp.exp(through(log_probs, log_transition([[0.8, 0.2], [0.0, 1.0]]))).round(3).tolist()
+    [[0.72..., 0.28...]]
+  """
+  return jax.nn.logsumexp(log_probs[:, :, None] + log_channel, axis=1)

@@ -1,0 +1,3 @@
+"""Reweighting: how much each example counts."""
+
+from rfjax.reweighting._importance import importance as importance

@@ -1,0 +1,19 @@
+"""Cases of networks made for noisy labels."""
+
+import jax.numpy as jnp
+
+from law_cases.case import Case
+from rfjax import architectures
+
+
+def _symmetric(s):
+  return (1 - 0.5 * s) * jnp.eye(3) + 0.25 * s * (1 - jnp.eye(3))
+
+
+CASES = {
+  "s_model": Case(
+    make=lambda s: architectures.s_model(_symmetric(s)),
+    neutral=lambda: architectures.s_model(jnp.eye(3)),
+    refused=((([[0.5, 0.6], [0.0, 1.0]],), {}), (([[1.0, 0.0]],), {})),
+  ),
+}

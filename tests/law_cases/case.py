@@ -1,0 +1,29 @@
+"""What the laws need to know of a method."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import optax
+
+
+class Case(NamedTuple):
+  """A method at work.
+
+  Attributes:
+    make: the method from the one setting that sweeps vary, its rate or strength in [0, 1).
+    neutral: the method at the settings that make it plain cross-entropy, or None.
+    refused: settings that the factory must refuse, as (arguments, keywords).
+    scheduled: whether it has a branch on step or epoch that vmap must not flatten.
+    peers: how many runs it looks at.
+    asks_again: whether it replaces what the network said by what it says of other features.
+    tx: for a method that acts on gradients the optax transformation, of the same setting; its
+      `make` and `neutral` are then the empty chain.
+  """
+
+  make: Callable[[Any], Any]
+  neutral: Callable[[], Any] | None
+  refused: tuple[tuple[tuple, dict], ...]
+  scheduled: bool = False
+  peers: int = 1
+  asks_again: bool = False
+  tx: Callable[[Any], optax.GradientTransformation] | None = None

@@ -1,0 +1,28 @@
+"""Cases of corrections by a transition matrix."""
+
+import jax.numpy as jnp
+
+from law_cases.case import Case
+from rfjax import correction
+
+
+def _symmetric(s):
+  return (1 - 0.5 * s) * jnp.eye(3) + 0.25 * s * (1 - jnp.eye(3))
+
+
+CASES = {
+  "backward": Case(
+    make=lambda s: correction.backward(_symmetric(s)),
+    neutral=lambda: correction.backward(jnp.eye(3)),
+    refused=(
+      (([[0.5, 0.6], [0.0, 1.0]],), {}),
+      (([[0.5, 0.5], [0.5, 0.5]],), {}),
+      ((jnp.eye(3),), {"ridge": -1.0}),
+    ),
+  ),
+  "forward": Case(
+    make=lambda s: correction.forward(_symmetric(s)),
+    neutral=lambda: correction.forward(jnp.eye(3)),
+    refused=((([[0.5, 0.6], [0.0, 1.0]],), {}), (([[1.0, 0.0]],), {})),
+  ),
+}
