@@ -1,6 +1,6 @@
 """A small convolutional network, in the form that each backend computes well."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from rfjax.core import Network, _check
 from rfjax.core._network import Output, as_float, widths
 
 FORMS = ("auto", "patches", "direct")
+_ROWS = 256  # patches of more images outgrow the cache
 
 
 def conv3x3(layer: Any, x: jax.Array, form: str = "auto") -> jax.Array:
@@ -38,6 +39,17 @@ def conv3x3(layer: Any, x: jax.Array, form: str = "auto") -> jax.Array:
   padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
   offsets = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
   return dense(layer, jnp.concatenate(offsets, axis=-1))
+
+
+def in_parts(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+  """A function of rows [B, ...], applied to 256 at a time where there are more of them."""
+  rows = x.shape[0]
+  if rows <= _ROWS:
+    return function(x)
+  parts = -(-rows // _ROWS)
+  padded = jnp.pad(x, ((0, parts * _ROWS - rows), *((0, 0) for _ in x.shape[1:])))
+  out = jax.lax.map(function, padded.reshape(parts, _ROWS, *x.shape[1:]))
+  return out.reshape(parts * _ROWS, *out.shape[2:])[:rows]
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -103,12 +115,15 @@ def cnn(
       "head": dense_init(keys[-1], hidden, num_classes),
     }, ()
 
-  def apply(params: Any, stats: Any, x: jax.Array, **unused: Any) -> Output:
-    del unused
+  def convolved(params: Any, x: jax.Array) -> jax.Array:
     x = images(x)
     for layer in params["convs"]:
       x = max_pool(jax.nn.relu(conv3x3(layer, x, form)))
-    features = jax.nn.relu(dense(params["dense"], x.reshape(x.shape[0], -1)))
+    return x.reshape(x.shape[0], -1)
+
+  def apply(params: Any, stats: Any, x: jax.Array, **unused: Any) -> Output:
+    del unused
+    features = jax.nn.relu(dense(params["dense"], in_parts(lambda x: convolved(params, x), x)))
     return dense(params["head"], features), features, stats
 
   return Network(init, apply)

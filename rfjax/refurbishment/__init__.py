@@ -1,5 +1,6 @@
 """Refurbishment: the target label is corrected by what the network has learned."""
 
+from rfjax.refurbishment._prestopping_plus import prestopping_plus as prestopping_plus
 from rfjax.refurbishment._selfie import SelfieState as SelfieState
 from rfjax.refurbishment._selfie import selfie as selfie
 from rfjax.refurbishment._selfie_rounds import selfie_rounds as selfie_rounds

@@ -34,6 +34,7 @@ def selfie_rounds(
   batch_size: int | None = None,
   restarts: int = 2,
   before: Transform = identity,
+  after: Transform = identity,
   observe: Callable[[TrainState, Batch], Any] | None = None,
   **settings: Any,
 ) -> tuple[TrainState, Log]:
@@ -54,12 +55,13 @@ def selfie_rounds(
     batch_size: rows a step, as in `fit`.
     restarts: rounds after the first, at least 0; 2 in the authors' description, 3 in their code.
     before: transforms in front of SELFIE, such as a loss.
+    after: transforms behind it, such as `metrics.watch`.
     observe: `observe(state, view) -> pytree`, called after each epoch, as in `fit`.
     **settings: further arguments of `selfie`.
 
   Returns:
-    The last round's `TrainState`, whose `method` is the state of `before` and a `SelfieState`, and
-    the `Log`, each leaf with a leading axis of rounds.
+    The last round's `TrainState`, whose `method` is the triple of the states of `before`, of SELFIE
+    and of `after`, and the `Log`, each leaf with a leading axis of rounds.
 
   Raises:
     ValueError: for values out of range.
@@ -85,11 +87,11 @@ def selfie_rounds(
 
   def turn(memory: tuple[jax.Array, jax.Array], key: jax.Array) -> Any:
     rate, labels = memory
-    method = chain(before, selfie(rate, refurbished=labels, **settings))
+    method = chain(before, selfie(rate, refurbished=labels, **settings), after)
     state, log = fit(
       network, method, tx, data, key=key, epochs=epochs, batch_size=batch_size, observe=observe
     )
-    labels = state.method[-1].refurbished
+    labels = state.method[1].refurbished
     wrong = 1 - jnp.sum((labels >= 0) & data.valid) / rows
     return (jnp.minimum(rate, wrong.astype(rate.dtype)), labels), (state, log)
 

@@ -109,6 +109,7 @@ def morph(
     if value is not None:
       _check.number(name, value, 0.0, open_high=True)
   earliest = length if min_epochs is None else min_epochs
+  first_epoch = earliest if max_epochs is None else jnp.minimum(earliest, max_epochs)
 
   def init(data: Batch, **unused: Any) -> MorphState:
     del unused
@@ -148,9 +149,13 @@ def morph(
     if augment is not None:
       ramp = (jnp.asarray(epoch) - state.stopped) / ramp_epochs
       weight = consistency * jnp.exp(-5 * jnp.square(1 - jnp.clip(ramp, 0, 1)))
-      fields["penalty"] = batch.penalty + jnp.where(started, weight, 0) * _disagreement(
-        batch, params, augment, key, forward
+      # The network is asked again only where a transition can have been: a branch on the epoch.
+      apart = jax.lax.cond(
+        jnp.asarray(epoch) >= first_epoch,
+        lambda: _disagreement(batch, params, augment, key, forward),
+        lambda: jnp.zeros_like(batch.penalty),
       )
+      fields["penalty"] = batch.penalty + jnp.where(started, weight, 0) * apart
     return batch.replace(**fields), state
 
   writes = ("keep",) if augment is None else ("keep", "penalty")

@@ -37,9 +37,15 @@ class PrestoppingState(NamedTuple):
 
 
 def memorized(past: History, rows: Batch) -> jax.Array:
-  """Whether the label that a history has most often is the given one, bool [B].
+  """Whether the label that a history has most often is the given one.
 
-  Equal votes give the lowest label; an example that was never seen is not memorized.
+  Args:
+    past: the history.
+    rows: a batch, or the training set.
+
+  Returns:
+    The marks, bool [B]. Equal votes give the lowest label; an example that was never seen is not
+    memorized.
   """
   found = votes(past, rows.index, rows.num_classes)
   seen = jnp.sum(found, axis=-1) > 0
@@ -65,7 +71,7 @@ def prestopping(
 
   It stops at the end of the first epoch whose training error, of predictions made while training,
   is at most tau; or at an epoch that is given, such as the one of the lowest validation error in a
-  first run with the same key, which `prestopping` then repeats to the bit up to there.
+  first run, as `prestopping_rounds` finds it.
 
   Args:
     rate: tau in [0, 1), the share of wrong labels; may be traced.
@@ -81,8 +87,8 @@ def prestopping(
     ValueError: for values out of range; without, or with both of, rate and stop, unless capped.
 
   References:
-    Song, Kim, Park, Lee, Prestopping: How Does Early Stopping Help Generalization against Label
-    Noise?, ICML Workshop on Uncertainty and Robustness in Deep Learning 2020.
+    Song, Kim, Park, Lee, How Does Early Stopping Help Generalization against Label Noise?, ICML
+    Workshop on Uncertainty and Robustness in Deep Learning 2020.
 
   Examples:
     >>> import jax, optax, rfjax
