@@ -1,4 +1,4 @@
-"""Measures: accuracy and group fairness, of arrays or of a filled batch."""
+"""Measures: accuracy and group fairness, and what became of noisy labels."""
 
 from rfjax.metrics._cells import Rate as Rate
 from rfjax.metrics._demographic_parity import (
@@ -12,9 +12,21 @@ from rfjax.metrics._equalized_odds import (
 from rfjax.metrics._equalized_odds import equal_opportunity_ratio as equal_opportunity_ratio
 from rfjax.metrics._equalized_odds import equalized_odds_difference as equalized_odds_difference
 from rfjax.metrics._equalized_odds import equalized_odds_ratio as equalized_odds_ratio
+from rfjax.metrics._noisy_labels import Choices as Choices
+from rfjax.metrics._noisy_labels import Memorization as Memorization
+from rfjax.metrics._noisy_labels import choices as choices
+from rfjax.metrics._noisy_labels import correction_accuracy as correction_accuracy
+from rfjax.metrics._noisy_labels import label_f1 as label_f1
+from rfjax.metrics._noisy_labels import label_precision as label_precision
+from rfjax.metrics._noisy_labels import label_recall as label_recall
+from rfjax.metrics._noisy_labels import memorization_rates as memorization_rates
+from rfjax.metrics._noisy_labels import noise_transition as noise_transition
+from rfjax.metrics._noisy_labels import transition_error as transition_error
 from rfjax.metrics._rates import ByGroup as ByGroup
 from rfjax.metrics._rates import accuracy as accuracy
 from rfjax.metrics._rates import by_group as by_group
 from rfjax.metrics._rates import false_positive_rate as false_positive_rate
 from rfjax.metrics._rates import selection_rate as selection_rate
 from rfjax.metrics._rates import true_positive_rate as true_positive_rate
+from rfjax.metrics._watch import WatchState as WatchState
+from rfjax.metrics._watch import watch as watch
