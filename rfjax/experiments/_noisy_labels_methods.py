@@ -5,6 +5,7 @@ defaults elsewhere; what is measured in epochs is scaled to the epochs of the ru
 peer_loss and dmi were changed after a first run in which both diverged.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,8 +14,10 @@ import jax.numpy as jnp
 import optax
 
 import rfjax
-from rfjax import losses
+from rfjax import losses, refurbishment, selection
 from rfjax.core import Transform
+
+VOTES = 5  # predictions that MORPH remembers, the fewest of its paper's grid
 
 
 class Run(NamedTuple):
@@ -37,20 +40,59 @@ class Recipe(NamedTuple):
   """How the experiment makes a method.
 
   Attributes:
-    make: the transform for a run.
+    make: the transform for a run; None where `rounds` trains.
     tx: what goes in front of the optimizer for a run, or None.
     needs_rate: whether it is given the true noise rate, as in its paper.
+    peers: how many networks look at each other.
+    rounds: for a run what trains in the place of `fit`, for methods that start anew; it takes
+      network, tx, data, key, epochs, batch_size, after and observe.
   """
 
-  make: Callable[[Run], Transform]
+  make: Callable[[Run], Transform] | None
   tx: Callable[[Run], optax.GradientTransformation] | None = None
   needs_rate: bool = False
+  peers: int = 1
+  rounds: Callable[[Run], Callable[..., Any]] | None = None
 
 
 def _shifted(x: jax.Array, key: jax.Array) -> jax.Array:
   """The pictures of a batch moved by up to two pixels, [B, H, W]."""
   shift = jax.random.randint(key, (2,), -2, 3)
   return jnp.roll(jnp.roll(x, shift[0], axis=1), shift[1], axis=2)
+
+
+def _turned(x: jax.Array, key: jax.Array) -> jax.Array:
+  """The pictures of a batch moved by up to two pixels, and half of them mirrored, [B, H, W]."""
+  shift_key, mirror_key = jax.random.split(key)
+  mirror = jax.random.bernoulli(mirror_key, 0.5, (x.shape[0], 1, 1))
+  return _shifted(jnp.where(mirror, x[:, :, ::-1], x), shift_key)
+
+
+def _forget(run: Run) -> Callable[[Any], jax.Array]:
+  """Co-teaching's schedule, which grows over a tenth of its 200 epochs; here over a third."""
+  return selection.ramp_up(run.rate, max(run.epochs // 3, 1))
+
+
+def _plain(run: Run) -> Transform:
+  # Prestopping that never stops is plain training, and remembers what is memorized.
+  never = selection.prestopping(stop=run.epochs + 1, length=VOTES)
+  return rfjax.chain(losses.cross_entropy(), never)
+
+
+def _selfie(run: Run) -> Callable[..., Any]:
+  """The paper's settings; its warm-up of 25 of 100 epochs must be as long as the history here."""
+  return functools.partial(
+    refurbishment.selfie_rounds,
+    rate=run.rate,
+    restarts=2,
+    length=min(15, run.epochs // 2),
+    warmup=run.epochs // 2,
+  )
+
+
+def _morph(run: Run, augment: Any) -> Transform:
+  """The paper's settings with its shortest history, its ramp scaled from 120 epochs."""
+  return selection.morph(augment, consistency=5.0, ramp_epochs=2 * run.epochs / 3, length=VOTES)
 
 
 def _nce() -> Transform:
@@ -89,7 +131,7 @@ def _elr(run: Run) -> Transform:
 
 
 RECIPES: dict[str, Recipe] = {
-  "cross_entropy": Recipe(lambda run: losses.cross_entropy()),
+  "cross_entropy": Recipe(_plain),
   "mae": Recipe(lambda run: losses.mae()),
   "unhinged": Recipe(lambda run: losses.unhinged()),
   "gce": Recipe(lambda run: losses.gce(0.7)),
@@ -127,4 +169,10 @@ RECIPES: dict[str, Recipe] = {
   "cdr": Recipe(
     lambda run: losses.cross_entropy(), tx=lambda run: losses.cdr(run.rate), needs_rate=True
   ),
+  "small_loss": Recipe(lambda run: selection.small_loss(_forget(run)), needs_rate=True),
+  "co_teaching": Recipe(lambda run: selection.co_teaching(_forget(run)), needs_rate=True, peers=2),
+  "prestopping": Recipe(lambda run: selection.prestopping(rate=run.rate), needs_rate=True),
+  "selfie": Recipe(None, rounds=_selfie, needs_rate=True),
+  "morph_alone": Recipe(lambda run: _morph(run, None)),
+  "morph": Recipe(lambda run: _morph(run, _turned)),
 }

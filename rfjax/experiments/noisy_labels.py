@@ -32,8 +32,15 @@ METHODS = (
   "mixup",
   "elr",
   "cdr",
+  "small_loss",
+  "co_teaching",
+  "prestopping",
+  "selfie",
+  "morph_alone",
+  "morph",
 )
 BASELINE = METHODS[0]
+SHORT = (BASELINE, "gce", "elr", "small_loss", "co_teaching", "selfie", "morph")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +55,8 @@ class Settings:
   """How labels go wrong: to any other class, to the next one, or to one that looks alike."""
   rate: float = 0.4
   """Share of wrong labels, in validation too."""
-  method: str = ",".join(METHODS)
-  """The methods, separated by commas; cross_entropy is always run."""
+  method: str = ",".join(SHORT)
+  """The methods, separated by commas, or all; cross_entropy is always run."""
   network: Literal["mlp", "cnn"] = "mlp"
   """784-256-128-10, or two convolutions."""
   epochs: int = 30
@@ -87,6 +94,8 @@ def methods(settings: Settings) -> tuple[str, ...]:
   """
   from rfjax.catalog._reader import unknown
 
+  if settings.method.strip() == "all":
+    return METHODS
   named = [name.strip() for name in settings.method.split(",") if name.strip()]
   for name in named:
     if name not in METHODS:
@@ -146,12 +155,14 @@ def rows(result: Any) -> list[dict[str, Any]]:
     result: what `run` returned.
 
   Returns:
-    The rows, with method, rate_source, seed, last, selected, selected_epoch, best, memorized,
-    label_rate and label_hash.
+    The rows, with method, rate_source, seed, last, selected, selected_epoch, best, memorized, the
+    share kept with its label precision, recall and F1, the share relabelled with its accuracy, the
+    estimated noise rate and the epoch of a transition where there is one, the first empty and the
+    first diverged step, label_rate and label_hash.
   """
-  from rfjax.experiments import _noisy_labels
+  from rfjax.experiments import _noisy_labels_tables
 
-  return _noisy_labels.rows(result)
+  return _noisy_labels_tables.rows(result)
 
 
 def tables(result: Any) -> dict[str, Any]:
@@ -163,9 +174,9 @@ def tables(result: Any) -> dict[str, Any]:
   Returns:
     `rfjax.report.Table`s by title.
   """
-  from rfjax.experiments import _noisy_labels
+  from rfjax.experiments import _noisy_labels_tables
 
-  return _noisy_labels.tables(result)
+  return _noisy_labels_tables.tables(result)
 
 
 def report(result: Any, directory: pathlib.Path) -> pathlib.Path:
@@ -178,6 +189,6 @@ def report(result: Any, directory: pathlib.Path) -> pathlib.Path:
   Returns:
     The path of the page.
   """
-  from rfjax.experiments import _noisy_labels
+  from rfjax.experiments import _noisy_labels_tables
 
-  return _noisy_labels.write(result, directory)
+  return _noisy_labels_tables.write(result, directory)

@@ -6,12 +6,19 @@ import jax
 import numpy as np
 import pytest
 
-from rfjax.experiments import _noisy_labels, noisy_labels
+from rfjax.experiments import _noisy_labels, _noisy_labels_tables, noisy_labels
 from rfjax.experiments._noisy_labels_methods import RECIPES
 
 SMALL = noisy_labels.Settings(
-  data="mnist", images=60, rate=0.4, method="gce,npcl,cdr", epochs=12, batch_size=18, seeds=2
+  data="mnist",
+  images=60,
+  rate=0.4,
+  method="gce,npcl,cdr,small_loss,selfie,morph_alone",
+  epochs=12,
+  batch_size=18,
+  seeds=2,
 )
+RATED = ("npcl", "cdr", "small_loss", "selfie")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +47,7 @@ def test_every_method_trains(pictures, name):
 
 def test_rows_pick_by_validation_and_share_the_noise(result):
   rows = noisy_labels.rows(result)
-  assert [r["method"] for r in rows[::2]] == ["cross_entropy", "gce", "npcl", "cdr"]
+  assert [r["method"] for r in rows[::2]] == ["cross_entropy", *SMALL.method.split(",")]
   for seed in (0, 1):
     mine = [r for r in rows if r["seed"] == seed]
     assert len({r["label_hash"] for r in mine}) == len({r["label_rate"] for r in mine}) == 1
@@ -52,18 +59,56 @@ def test_rows_pick_by_validation_and_share_the_noise(result):
     assert row["best"] == pytest.approx(curve["test"].max())
     assert curve["validation"][row["selected_epoch"] - 1] == curve["validation"].max()
     assert row["selected"] == pytest.approx(curve["test"][row["selected_epoch"] - 1])
-    assert (row["rate_source"] == "given") == (row["method"] in ("npcl", "cdr"))
+    assert (row["rate_source"] == "given") == (row["method"] in RATED)
 
 
 def test_the_tables_have_paired_differences_to_the_baseline(result):
   tables, rows = noisy_labels.tables(result), noisy_labels.rows(result)
+  names = ("cross_entropy", "small_loss", "gce")
   for table, kind, column in (("last", "last", 3), ("selected", "selected", 2)):
-    values = {n: [r[kind] for r in rows if r["method"] == n] for n in ("cross_entropy", "gce")}
+    values = {n: [r[kind] for r in rows if r["method"] == n] for n in names}
     cells = {row[0]: row for row in tables[table].rows}
-    difference = np.mean(np.subtract(values["gce"], values["cross_entropy"]))
-    assert cells["gce"][column].mean == pytest.approx(difference)
     assert cells["gce"][column - 1].mean == pytest.approx(np.mean(values["gce"]))
-    assert cells["cross_entropy"][column].mean == cells["cross_entropy"][column].half_width == 0
+    for rival, at in (("cross_entropy", column), ("small_loss", column + 1)):
+      difference = np.mean(np.subtract(values["gce"], values[rival]))
+      assert cells["gce"][at].mean == pytest.approx(difference)
+      assert cells[rival][at].mean == cells[rival][at].half_width == 0
+
+
+def test_choices_are_told_of_what_keeps_or_relabels(result):
+  cells = {row[0]: row for row in noisy_labels.tables(result)["choices"].rows}
+  assert {"small_loss", "selfie"} <= set(cells) and not {"cross_entropy", "gce"} & set(cells)
+  kept, precision, recall, f1 = (cells["small_loss"][i].mean for i in (1, 2, 3, 4))
+  assert 0.4 < kept < 0.8  # of batches of 18, 18 and 18 rows, each 0.6 rounded down
+  rates = result.data["cross_entropy"].label_rate.values
+  assert recall == pytest.approx(np.mean(precision * kept / (1 - rates)), abs=0.05)
+  assert min(precision, recall) <= f1 <= max(precision, recall)
+
+
+def test_transitions_stand_beside_the_crossing_of_plain_training(result):
+  (row,) = noisy_labels.tables(result)["transition"].rows
+  table, plain = result.data["morph_alone"], result.data["cross_entropy"]
+  stopped = table.stopped.values[:, -1]
+  assert row[2] == ", ".join(map(str, stopped))
+  crossing = _noisy_labels_tables.crossings(result)
+  for seed, at in enumerate(crossing):
+    met = plain.fitted_recall.values[seed] >= plain.fitted_precision.values[seed]
+    assert (at == 0 and not met.any()) or (met[at - 1] and not met[: at - 1].any())
+  # Up to its transition MORPH is plain training.
+  for seed, epochs in enumerate(stopped):
+    same = None if epochs < 0 else int(epochs)
+    np.testing.assert_allclose(
+      table.test.values[seed, :same], plain.test.values[seed, :same], atol=1e-6
+    )
+
+
+def test_collapses_are_told_with_their_step(result):
+  broken = dict(result.data)
+  broken["gce"] = broken["gce"].copy(deep=True)
+  broken["gce"].diverged_step.values[1, -1] = 7
+  notes = noisy_labels.tables(result._replace(data=broken))["last"].notes
+  assert "gce diverged first in seed 1 (step 7)." in notes
+  assert len(noisy_labels.tables(result)["last"].notes) == 1
 
 
 def test_cross_entropy_learns_and_memorizes(result):
@@ -75,7 +120,7 @@ def test_cross_entropy_learns_and_memorizes(result):
 def test_the_page_has_tables_and_figures(result, tmp_path):
   page = noisy_labels.report(result, tmp_path)
   text = page.read_text(encoding="utf-8")
-  assert text.count("<figure>") == 2 and text.count("<table") == 2
+  assert text.count("<figure>") == 2 and text.count("<table") == 4
   assert "npcl" in text and page.with_suffix(".png").is_file()
 
 
