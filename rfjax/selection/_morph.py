@@ -1,5 +1,6 @@
 """MORPH: training moves from all examples to those that it has memorized, at a time it finds."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -152,7 +153,7 @@ def morph(
       # The network is asked again only where a transition can have been: a branch on the epoch.
       apart = jax.lax.cond(
         jnp.asarray(epoch) >= first_epoch,
-        lambda: _disagreement(batch, params, augment, key, forward),
+        functools.partial(_disagreement, batch, params, augment, key, forward),
         lambda: jnp.zeros_like(batch.penalty),
       )
       fields["penalty"] = batch.penalty + jnp.where(started, weight, 0) * apart
