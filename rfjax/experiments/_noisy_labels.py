@@ -66,7 +66,7 @@ def _told(method: Any, given: rfjax.Batch) -> dict[str, jax.Array]:
     told["stopped"] = stopping.stopped
     told["fitted_precision"] = metrics.label_precision(fitted, given)
     told["fitted_recall"] = metrics.label_recall(fitted, given)
-  if hasattr(stopping, "noise_rate"):
+  if isinstance(stopping, selection.MorphState):
     told["noise_rate"] = stopping.noise_rate
   return told
 
