@@ -35,6 +35,7 @@ types: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python benchmarks/fr_train.py
+	@$(BIN)/python -c 'import torch' 2>/dev/null && $(BIN)/python benchmarks/co_teaching.py || echo "co_teaching: needs PyTorch: pip install '.[torch]'"
 
 clean:
 	@rm -rf $(VENV) .venv312 .cache .pytest_cache .ruff_cache .hypothesis build dist
