@@ -5,6 +5,7 @@ from rfjax.architectures._dense import logistic as logistic
 from rfjax.architectures._dense import mlp as mlp
 from rfjax.architectures._s_model import confusion as confusion
 from rfjax.architectures._s_model import s_model as s_model
+from rfjax.architectures._s_model_rounds import s_model_rounds as s_model_rounds
 from rfjax.core import Network as Network
 from rfjax.core import from_function as from_function
 from rfjax.core import from_linen as from_linen

@@ -66,7 +66,9 @@ def logistic(num_classes: int = 2, *, init_scale: float = 0.2) -> Network:
   return Network(init, apply)
 
 
-def mlp(hidden: Sequence[int], num_classes: int = 2) -> Network:
+def mlp(
+  hidden: Sequence[int], num_classes: int = 2, *, dropout: float | jax.Array = 0.0
+) -> Network:
   r"""A multi-layer perceptron with rectified linear units.
 
   $$h_0 = x,\quad h_{l+1} = \max(0, h_l W_l + b_l),\quad \mathrm{logits} = h_L W_L + b_L$$
@@ -74,6 +76,8 @@ def mlp(hidden: Sequence[int], num_classes: int = 2) -> Network:
   Args:
     hidden: widths of the hidden layers.
     num_classes: at least 2.
+    dropout: the share of hidden units that are silent in a training step, in [0, 1), where others
+      are as much louder; may be traced.
 
   Returns:
     The network; its features are the last hidden layer.
@@ -83,6 +87,8 @@ def mlp(hidden: Sequence[int], num_classes: int = 2) -> Network:
 
   References:
     He, Zhang, Ren, Sun, Delving deep into rectifiers, ICCV 2015 (initialisation).
+    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, Dropout, Journal of Machine Learning
+    Research, 2014.
 
   Examples:
     >>> import jax, jax.numpy as jnp
@@ -95,17 +101,24 @@ def mlp(hidden: Sequence[int], num_classes: int = 2) -> Network:
   """
   _check.count("num_classes", num_classes, 2)
   layers = [*widths("hidden", hidden), num_classes]
+  _check.number("dropout", dropout, 0.0, 1.0, open_high=True)
+  drops = _check.traced(dropout) or float(dropout) > 0
 
   def init(key: jax.Array, x: jax.Array) -> tuple[Any, Any]:
     sizes = [flatten(x).shape[1], *layers]
     keys = jax.random.split(key, len(layers))
     return [dense_init(*args) for args in zip(keys, sizes, sizes[1:], strict=False)], ()
 
-  def apply(params: Any, stats: Any, x: jax.Array, **unused: Any) -> Output:
+  def apply(
+    params: Any, stats: Any, x: jax.Array, *, key: Any = None, train: bool = False, **unused: Any
+  ) -> Output:
     del unused
     features = flatten(x)
-    for layer in params[:-1]:
+    for i, layer in enumerate(params[:-1]):
       features = jax.nn.relu(dense(layer, features))
+      if drops and train:
+        loud = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - dropout, features.shape)
+        features = jnp.where(loud, features / (1 - dropout), 0)
     return dense(params[-1], features), features, stats
 
   return Network(init, apply)

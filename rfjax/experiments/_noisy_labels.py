@@ -11,7 +11,7 @@ from optax.tree_utils import tree_get
 
 import rfjax
 from rfjax import architectures, data, metrics, noise, selection
-from rfjax.experiments._noisy_labels_methods import RECIPES, Recipe, Run
+from rfjax.experiments._noisy_labels_methods import RECIPES, Recipe, Run, transition
 from rfjax.experiments.noisy_labels import Settings, methods
 
 _TENTH = 10
@@ -34,11 +34,18 @@ class Result(NamedTuple):
 def _noisy(settings: Settings, rate: Any) -> Any:
   if settings.noise == "asymmetric":
     return noise.asymmetric(rate, settings.data)
+  if settings.noise == "permuted":
+    return noise.class_conditional(transition(settings.noise, rate))
   return {"symmetric": noise.symmetric, "pair": noise.pair_flip}[settings.noise](rate)
 
 
 def _network(settings: Settings) -> Any:
-  return architectures.mlp([256, 128], 10) if settings.network == "mlp" else architectures.cnn()
+  networks = {
+    "mlp": lambda: architectures.mlp([256, 128], 10),
+    "dropout_mlp": lambda: architectures.mlp([500, 300], 10, dropout=0.5),
+    "cnn": architectures.cnn,
+  }
+  return networks[settings.network]()
 
 
 def _predicted(network: Any, state: Any, rows: rfjax.Batch) -> jax.Array:
@@ -73,9 +80,12 @@ def _told(method: Any, given: rfjax.Batch) -> dict[str, jax.Array]:
 
 def _train(recipe: Recipe, run: Run, network: Any, tx: Any, given: rfjax.Batch, **how: Any) -> Any:
   """What is observed after each epoch, of the first peer and in the last round."""
+  if recipe.oracle:
+    given = given.replace(y=given.truth.y)
   if recipe.rounds is not None:
     _, log = recipe.rounds(run)(network, tx, given, after=metrics.watch(), **how)
-    return jax.tree.map(lambda leaf: leaf[-1], log.observed)
+    several = log.risk.ndim > 1
+    return jax.tree.map(lambda leaf: leaf[-1], log.observed) if several else log.observed
   assert recipe.make is not None
   method = rfjax.chain(recipe.make(run), metrics.watch())
   _, log = rfjax.fit(network, method, tx, given, peers=recipe.peers, **how)

@@ -14,10 +14,26 @@ import jax.numpy as jnp
 import optax
 
 import rfjax
-from rfjax import losses, refurbishment, selection
+from rfjax import architectures, correction, losses, refurbishment, selection
 from rfjax.core import Transform
 
 VOTES = 5  # predictions that MORPH remembers, the fewest of its paper's grid
+
+
+REED = (7, 9, 0, 4, 2, 1, 3, 5, 6, 8)  # the fixed permutation of digits of Reed et al., 2015
+
+
+def transition(noise: str, rate: Any) -> jax.Array:
+  """The transition matrix of a kind of noise that hangs on the class alone, [10, 10]."""
+  same = jnp.eye(10)
+  goals = {
+    "symmetric": (1 - same) / 9,
+    "pair": jnp.roll(same, 1, axis=1),
+    "permuted": same[jnp.array(REED)],
+  }
+  if noise not in goals:
+    raise ValueError(f"forward must not be told a matrix of {noise} noise: leave it out")
+  return (1 - rate) * same + rate * goals[noise]
 
 
 class Run(NamedTuple):
@@ -44,6 +60,7 @@ class Recipe(NamedTuple):
     tx: what goes in front of the optimizer for a run, or None.
     needs_rate: whether it is given the true noise rate, as in its paper.
     peers: how many networks look at each other.
+    oracle: whether it learns from the true labels, as what could be reached at best.
     rounds: for a run what trains in the place of `fit`, for methods that start anew; it takes
       network, tx, data, key, epochs, batch_size, after and observe.
   """
@@ -52,6 +69,7 @@ class Recipe(NamedTuple):
   tx: Callable[[Run], optax.GradientTransformation] | None = None
   needs_rate: bool = False
   peers: int = 1
+  oracle: bool = False
   rounds: Callable[[Run], Callable[..., Any]] | None = None
 
 
@@ -169,6 +187,11 @@ RECIPES: dict[str, Recipe] = {
   "cdr": Recipe(
     lambda run: losses.cross_entropy(), tx=lambda run: losses.cdr(run.rate), needs_rate=True
   ),
+  "true_labels": Recipe(lambda run: losses.cross_entropy(), oracle=True),
+  "forward": Recipe(
+    lambda run: correction.forward(transition(run.noise, run.rate)), needs_rate=True
+  ),
+  "s_model": Recipe(None, rounds=lambda run: architectures.s_model_rounds),
   "small_loss": Recipe(lambda run: selection.small_loss(_forget(run)), needs_rate=True),
   "co_teaching": Recipe(lambda run: selection.co_teaching(_forget(run)), needs_rate=True, peers=2),
   "prestopping": Recipe(lambda run: selection.prestopping(rate=run.rate), needs_rate=True),

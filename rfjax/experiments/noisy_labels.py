@@ -32,6 +32,9 @@ METHODS = (
   "mixup",
   "elr",
   "cdr",
+  "true_labels",
+  "forward",
+  "s_model",
   "small_loss",
   "co_teaching",
   "prestopping",
@@ -51,14 +54,15 @@ class Settings:
   """The pictures."""
   images: int = 10_000
   """How many of the training pictures are used, a tenth of them for validation; drawn by seed."""
-  noise: Literal["symmetric", "pair", "asymmetric"] = "symmetric"
-  """How labels go wrong: to any other class, to the next one, or to one that looks alike."""
+  noise: Literal["symmetric", "pair", "asymmetric", "permuted"] = "symmetric"
+  """How labels go wrong: to any other class, to the next one, to one that looks alike, or by Reed's
+  permutation of the digits."""
   rate: float = 0.4
   """Share of wrong labels, in validation too."""
   method: str = ",".join(SHORT)
   """The methods, separated by commas, or all; cross_entropy is always run."""
-  network: Literal["mlp", "cnn"] = "mlp"
-  """784-256-128-10, or two convolutions."""
+  network: Literal["mlp", "cnn", "dropout_mlp"] = "mlp"
+  """784-256-128-10, two convolutions, or 784-500-300-10 with half of the hidden units dropped."""
   epochs: int = 30
   """Passes over the pictures."""
   batch_size: int = 128

@@ -99,3 +99,35 @@ def test_integers_stay_as_they_are():
 def test_bad_sizes_are_refused(make):
   with pytest.raises(ValueError, match=r"(num_classes|init_scale|hidden) must .*got"):
     make()
+
+
+def test_dropout_silences_units_in_training_and_keeps_the_mean():
+  network = architectures.mlp([2000], num_classes=2, dropout=0.3)
+  params, stats = network.init(KEY, X)
+  calm = network.apply(params, stats, X, key=None, train=False)[1]
+  plain = architectures.mlp([2000], num_classes=2)
+  np.testing.assert_array_equal(calm, plain.apply(params, stats, X, key=KEY, train=True)[1])
+  for seed in (1, 2):
+    seen = network.apply(params, stats, X, key=jax.random.key(seed), train=True)[1]
+    loud = np.asarray(seen != 0)[calm > 0]
+    np.testing.assert_allclose(loud.mean(), 0.7, atol=0.03)
+    np.testing.assert_allclose(seen[seen != 0], (calm / 0.7)[seen != 0], rtol=1e-6)
+  again = network.apply(params, stats, X, key=jax.random.key(2), train=True)[1]
+  np.testing.assert_array_equal(seen, again)
+
+
+def test_the_share_of_dropout_may_be_traced_and_is_checked():
+  params, stats = architectures.mlp([50]).init(KEY, X)
+
+  @jax.jit
+  def features(share):
+    return architectures.mlp([50], dropout=share).apply(params, stats, X, key=KEY, train=True)[1]
+
+  np.testing.assert_allclose(
+    features(0.0),
+    architectures.mlp([50]).apply(params, stats, X, key=KEY, train=True)[1],
+    rtol=1e-6,
+  )
+  assert (features(0.9) != 0).sum() < (features(0.1) != 0).sum()
+  with pytest.raises(ValueError, match="dropout must lie in"):
+    architectures.mlp([5], dropout=1.0)
