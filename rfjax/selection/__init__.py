@@ -1,6 +1,9 @@
 """Selection: which examples of the training set are learned from."""
 
 from rfjax.selection._co_teaching import co_teaching as co_teaching
+from rfjax.selection._co_teaching_plus import co_teaching_plus as co_teaching_plus
+from rfjax.selection._decoupling import decoupling as decoupling
+from rfjax.selection._jocor import jocor as jocor
 from rfjax.selection._morph import MorphState as MorphState
 from rfjax.selection._morph import morph as morph
 from rfjax.selection._prestopping import PrestoppingState as PrestoppingState

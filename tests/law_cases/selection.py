@@ -16,6 +16,25 @@ CASES = {
     refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"rounding": "up"})),
     peers=2,
   ),
+  "co_teaching_plus": Case(
+    make=lambda s: selection.co_teaching_plus(s, warmup=1),
+    neutral=lambda: selection.co_teaching_plus(0.0, warmup=2),
+    refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"warmup": -1})),
+    peers=2,
+  ),
+  # Its laws ask two networks that say the same, so they are in its warm-up.
+  "decoupling": Case(
+    make=lambda s: selection.decoupling(warmup=3 * s),
+    neutral=lambda: selection.decoupling(warmup=2),
+    refused=(((), {"warmup": -1}),),
+    peers=2,
+  ),
+  "jocor": Case(
+    make=lambda s: selection.jocor(s, strength=0.5),
+    neutral=lambda: selection.jocor(0.0, strength=0.0),
+    refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"strength": 1.5})),
+    peers=2,
+  ),
   "morph": Case(
     make=lambda s: selection.morph(_turned, consistency=s, length=2, max_epochs=2),
     neutral=None,
