@@ -9,4 +9,6 @@ from rfjax.selection._morph import morph as morph
 from rfjax.selection._prestopping import PrestoppingState as PrestoppingState
 from rfjax.selection._prestopping import prestopping as prestopping
 from rfjax.selection._ramp_up import ramp_up as ramp_up
+from rfjax.selection._sigua import sigua as sigua
+from rfjax.selection._sigua_bc import sigua_bc as sigua_bc
 from rfjax.selection._small_loss import small_loss as small_loss

@@ -45,6 +45,16 @@ CASES = {
     neutral=None,
     refused=(((), {}), ((), {"rate": 1.0}), ((), {"stop": -1}), ((), {"stop": 1, "cap": True})),
   ),
+  "sigua": Case(
+    make=lambda s: selection.sigua(s, ascent=0.5, ascend_rate=0.7),
+    neutral=lambda: selection.sigua(0.0),
+    refused=(((1.0,), {}), ((0.1,), {"ascent": -1.0}), ((0.1,), {"ascend_rate": 1.5})),
+  ),
+  "sigua_bc": Case(
+    make=lambda s: selection.sigua_bc(s, threshold=1.0),
+    neutral=lambda: selection.sigua_bc(0.5),
+    refused=(((-1.0,), {}), ((), {"threshold": float("nan")}), ((), {"warmup": -1})),
+  ),
   "small_loss": Case(
     make=lambda s: selection.small_loss(s),
     neutral=lambda: selection.small_loss(0.0),

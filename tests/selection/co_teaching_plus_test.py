@@ -57,7 +57,7 @@ def oracle(logits, y, index, keep, rate, warm):
 
 
 def test_each_network_gets_the_small_losses_of_the_other_among_disagreements():
-  rng, empty, differences = np.random.default_rng(1), 0, set()
+  rng, differences = np.random.default_rng(1), set()
   for trial in range(40):
     rows = rng.permutation(np.append(rng.permutation(ROWS)[:8], [ROWS] * 2))
     y = np.where(rows < ROWS, Y[np.minimum(rows, ROWS - 1)], 0)
