@@ -3,6 +3,9 @@
 from rfjax.selection._co_teaching import co_teaching as co_teaching
 from rfjax.selection._co_teaching_plus import co_teaching_plus as co_teaching_plus
 from rfjax.selection._decoupling import decoupling as decoupling
+from rfjax.selection._itlm import ItlmState as ItlmState
+from rfjax.selection._itlm import itlm as itlm
+from rfjax.selection._itlm_rounds import itlm_rounds as itlm_rounds
 from rfjax.selection._jocor import jocor as jocor
 from rfjax.selection._morph import MorphState as MorphState
 from rfjax.selection._morph import morph as morph

@@ -29,6 +29,11 @@ CASES = {
     refused=(((), {"warmup": -1}),),
     peers=2,
   ),
+  "itlm": Case(
+    make=lambda s: selection.itlm(s),
+    neutral=lambda: selection.itlm(0.0),
+    refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"every": 0})),
+  ),
   "jocor": Case(
     make=lambda s: selection.jocor(s, strength=0.5),
     neutral=lambda: selection.jocor(0.0, strength=0.0),
