@@ -31,8 +31,8 @@ def itlm(rate: Rate, *, every: int = 1, kept: jax.Array | None = None) -> Transf
   is; `itlm_rounds` starts it anew each time, as the paper does.
 
   Args:
-    rate: tau in [0, 1), the share to leave out; may be traced, or be a function of the epoch. The
-      paper leaves out a little more than the noise rate.
+    rate: tau in [0, 1), the share to leave out, usually the noise rate; may be traced, or be a
+      function of the epoch.
     every: epochs from one selection to the next, at least 1.
     kept: bool [N], the rows of the first epochs; all when None.
 

@@ -45,6 +45,11 @@ CASES = {
     neutral=None,
     refused=(((), {"rate": 1.0}), ((), {"consistency": -1.0}), ((), {"shift": 1.0})),
   ),
+  "o2u": Case(
+    make=lambda s: selection.o2u(s, stop=2),
+    neutral=lambda: selection.o2u(0.0, stop=1),
+    refused=(((1.0,), {"stop": 1}), ((0.1,), {"stop": -1}), ((0.1,), {"stop": 1, "start": 2})),
+  ),
   "prestopping": Case(
     make=lambda s: selection.prestopping(rate=s, length=2, cap=True),
     neutral=None,
