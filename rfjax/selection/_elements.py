@@ -4,8 +4,20 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import optax
 
-from rfjax.core import Batch, _check, count, smallest
+from rfjax.core import (
+  Batch,
+  Network,
+  TrainState,
+  Transform,
+  _check,
+  count,
+  smallest,
+  train_step,
+  write,
+)
 
 Rate = float | jax.Array | Callable[[Any], Any]
 ROUNDINGS = ("floor", "ceil")
@@ -42,3 +54,43 @@ def small_losses(
   # All but floor(rate n) are ceil((1 - rate) n).
   number = count(1 - rate, rows) if rounding == "floor" else rows.sum() - count(rate, rows)
   return smallest(jax.lax.stop_gradient(loss), number, rows, batch.index)
+
+
+def first_mask(data: Batch, kept: jax.Array | None) -> jax.Array:
+  """The rows that are kept at first, bool [N]: the given ones, or all."""
+  if kept is None:
+    return jnp.ones(data.num_rows, bool)
+  kept = jnp.asarray(kept, bool)
+  if kept.shape != (data.num_rows,):
+    raise ValueError(
+      f"kept must have one entry for each of the {data.num_rows} rows, got shape {kept.shape}"
+    )
+  return kept
+
+
+def smallest_of_all(data: Batch, values: jax.Array, rate: Any) -> jax.Array:
+  """Marks the rows of the smallest values of a data set, by their address, bool [N].
+
+  Args:
+    data: the training set, filled.
+    values: [N], in the order of the data.
+    rate: the share of the rows kept so far that is left out.
+  """
+  rows = (data.keep > 0) & data.valid
+  chosen = smallest(values, count(1 - rate, rows), rows, data.index)
+  return write(jnp.zeros(data.num_rows, bool), data.index, chosen)
+
+
+def refresh_after(
+  network: Network,
+  method: Transform,
+  tx: optax.GradientTransformation,
+  state: TrainState,
+  data: Batch,
+  *,
+  key: jax.Array,
+  epoch: int,
+) -> Any:
+  """The state of a method once the last epoch of a run is over, which nothing has refreshed."""
+  refresh = train_step(network, method, tx).refresh
+  return refresh(state, data, key=jax.random.fold_in(key, epoch), epoch=epoch)[1].method

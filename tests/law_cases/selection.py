@@ -16,15 +16,54 @@ CASES = {
     refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"rounding": "up"})),
     peers=2,
   ),
+  "co_teaching_plus": Case(
+    make=lambda s: selection.co_teaching_plus(s, warmup=1),
+    neutral=lambda: selection.co_teaching_plus(0.0, warmup=2),
+    refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"warmup": -1})),
+    peers=2,
+  ),
+  # Its laws ask two networks that say the same, so they are in its warm-up.
+  "decoupling": Case(
+    make=lambda s: selection.decoupling(warmup=3 * s),
+    neutral=lambda: selection.decoupling(warmup=2),
+    refused=(((), {"warmup": -1}),),
+    peers=2,
+  ),
+  "itlm": Case(
+    make=lambda s: selection.itlm(s),
+    neutral=lambda: selection.itlm(0.0),
+    refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"every": 0})),
+  ),
+  "jocor": Case(
+    make=lambda s: selection.jocor(s, strength=0.5),
+    neutral=lambda: selection.jocor(0.0, strength=0.0),
+    refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"strength": 1.5})),
+    peers=2,
+  ),
   "morph": Case(
     make=lambda s: selection.morph(_turned, consistency=s, length=2, max_epochs=2),
     neutral=None,
     refused=(((), {"rate": 1.0}), ((), {"consistency": -1.0}), ((), {"shift": 1.0})),
   ),
+  "o2u": Case(
+    make=lambda s: selection.o2u(s, stop=2),
+    neutral=lambda: selection.o2u(0.0, stop=1),
+    refused=(((1.0,), {"stop": 1}), ((0.1,), {"stop": -1}), ((0.1,), {"stop": 1, "start": 2})),
+  ),
   "prestopping": Case(
     make=lambda s: selection.prestopping(rate=s, length=2, cap=True),
     neutral=None,
     refused=(((), {}), ((), {"rate": 1.0}), ((), {"stop": -1}), ((), {"stop": 1, "cap": True})),
+  ),
+  "sigua": Case(
+    make=lambda s: selection.sigua(s, ascent=0.5, ascend_rate=0.7),
+    neutral=lambda: selection.sigua(0.0),
+    refused=(((1.0,), {}), ((0.1,), {"ascent": -1.0}), ((0.1,), {"ascend_rate": 1.5})),
+  ),
+  "sigua_bc": Case(
+    make=lambda s: selection.sigua_bc(s, threshold=1.0),
+    neutral=lambda: selection.sigua_bc(0.5),
+    refused=(((-1.0,), {}), ((), {"threshold": float("nan")}), ((), {"warmup": -1})),
   ),
   "small_loss": Case(
     make=lambda s: selection.small_loss(s),
