@@ -24,6 +24,7 @@ def itlm_rounds(
   batch_size: int | None = None,
   rounds: int = 5,
   before: Transform = identity,
+  after: Transform = identity,
   observe: Callable[[TrainState, Batch], Any] | None = None,
 ) -> tuple[TrainState, Log]:
   r"""Trains on all rows, then from new networks on the rows that the last one finds easy.
@@ -45,11 +46,13 @@ def itlm_rounds(
     batch_size: rows a step, as in `fit`, those that are left out among them.
     rounds: how many trainings there are, at least 1.
     before: transforms in front of the selection, such as a loss.
+    after: transforms behind it, such as `metrics.watch`.
     observe: `observe(state, view) -> pytree`, called after each epoch, as in `fit`.
 
   Returns:
-    The last round's `TrainState`, whose `method` is the state of `before` and an `ItlmState` of the
-    rows that it was trained on, and the `Log`, each leaf with a leading axis of rounds.
+    The last round's `TrainState`, whose `method` is the triple of the states of `before`, of `itlm`,
+    with the rows that it was trained on, and of `after`; and the `Log`, each leaf with a leading
+    axis of rounds.
 
   Raises:
     ValueError: for values out of range.
@@ -65,19 +68,19 @@ def itlm_rounds(
     >>> state, log = selection.itlm_rounds(
     ...     architectures.logistic(), optax.sgd(1.0), data, rate=0.25, key=jax.random.key(0),
     ...     epochs=10, rounds=2)
-    >>> state.method[-1].kept.tolist(), log.risk.shape
+    >>> state.method[1].kept.tolist(), log.risk.shape
     ([True, True, False, True], (2, 10))
   """
   check_rate("rate", rate)
   epochs, rounds = _check.count("epochs", epochs), _check.count("rounds", rounds)
 
   def turn(kept: jax.Array, key: jax.Array) -> Any:
-    method = chain(before, itlm(rate, every=epochs, kept=kept))
+    method = chain(before, itlm(rate, every=epochs, kept=kept), after)
     state, log = fit(
       network, method, tx, data, key=key, epochs=epochs, batch_size=batch_size, observe=observe
     )
-    after = refresh_after(network, method, tx, state, data, key=key, epoch=epochs)
-    return after[-1].kept, (state, log)
+    over = refresh_after(network, method, tx, state, data, key=key, epoch=epochs)
+    return over[1].kept, (state, log)
 
   _, (states, log) = run_rounds(turn, jnp.ones(data.num_rows, bool), key=key, count=rounds)
   return jax.tree.map(lambda leaf: leaf[-1], states), log

@@ -26,6 +26,7 @@ def o2u_rounds(
   cycle_batch_size: int | None = None,
   restart: bool = False,
   before: Transform = identity,
+  after: Transform = identity,
   observe: Callable[[TrainState, Batch], Any] | None = None,
 ) -> tuple[TrainState, Log]:
   r"""Trains on all rows, records losses under a cyclical learning rate, and trains on what is left.
@@ -51,11 +52,13 @@ def o2u_rounds(
     cycle_batch_size: the same of the second stage. The authors run 16, against 128.
     restart: whether the last stage starts with a new network.
     before: transforms in front of the selection, such as a loss.
+    after: transforms behind it, such as `metrics.watch`.
     observe: `observe(state, view) -> pytree`, called after each epoch, as in `fit`.
 
   Returns:
-    The last stage's `TrainState`, whose `method` is the state of `before` and an `O2UState` with
-    the scores and the rows that are left, and the `Log` of all epochs, stage after stage.
+    The last stage's `TrainState`, whose `method` is the triple of the states of `before`, of `o2u`,
+    with the scores and the rows that are left, and of `after`; and the `Log` of all epochs, stage
+    after stage.
 
   Raises:
     ValueError: for values out of range.
@@ -71,30 +74,33 @@ def o2u_rounds(
     >>> state, log = selection.o2u_rounds(
     ...     architectures.logistic(), optax.sgd(1.0), data, rate=0.25, key=jax.random.key(0),
     ...     epochs=5, cycle_tx=optax.sgd(selection.cyclical(1.0, 0.1, 5)), cycle_epochs=10)
-    >>> state.method[-1].kept.tolist(), log.risk.shape
+    >>> state.method[1].kept.tolist(), log.risk.shape
     ([True, True, False, True], (20,))
   """
   check_rate("rate", rate)
   epochs = _check.count("epochs", epochs, 0)
   cycle_epochs = _check.count("cycle_epochs", cycle_epochs)
   keys = [key, jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)]
-  stage = lambda **settings: chain(before, o2u(rate, **settings))
+  stage = lambda **settings: chain(before, o2u(rate, **settings), after)
 
   def plain(method: Transform, key: jax.Array, params: Any = None) -> tuple[TrainState, Log]:
-    return fit(
-      network, method, tx, data, key=key, epochs=epochs, batch_size=batch_size, params=params,
-      observe=observe,
-    )  # fmt: skip
+    how = {"epochs": epochs, "batch_size": batch_size, "params": params, "observe": observe}
+    return fit(network, method, tx, data, key=key, **how)
 
   first, log = plain(stage(start=epochs, stop=epochs), keys[0])
   cycles = stage(stop=cycle_epochs)
   second, cycle_log = fit(
-    network, cycles, cycle_tx, data, key=keys[1], epochs=cycle_epochs,
-    batch_size=cycle_batch_size, params=first.params, observe=observe,
-  )  # fmt: skip
-  after = refresh_after(network, cycles, cycle_tx, second, data, key=keys[1], epoch=cycle_epochs)[
-    -1
-  ]
+    network,
+    cycles,
+    cycle_tx,
+    data,
+    key=keys[1],
+    epochs=cycle_epochs,
+    batch_size=cycle_batch_size,
+    params=first.params,
+    observe=observe,
+  )
+  over = refresh_after(network, cycles, cycle_tx, second, data, key=keys[1], epoch=cycle_epochs)
   params = None if restart else first.params
-  last, last_log = plain(stage(stop=0, score=after.score), keys[2], params)
+  last, last_log = plain(stage(stop=0, score=over[1].score), keys[2], params)
   return last, jax.tree.map(lambda *v: jnp.concatenate(v), log, cycle_log, last_log)

@@ -27,7 +27,7 @@ def dataset(**columns):
 
 def masks(state, view):
   del view
-  return state.method[-1].kept
+  return state.method[1].kept
 
 
 @functools.partial(jax.jit, static_argnames=("every", "epochs", "batch_size"))
@@ -103,7 +103,7 @@ def test_rounds_start_anew_and_select_by_the_last_network():
     np.testing.assert_allclose(log.risk[turn], risks, rtol=1e-5)
     np.testing.assert_array_equal(log.observed[turn], np.tile(mask, (7, 1)))
     last, mask = mask, by_hand.smallest(15)
-  np.testing.assert_array_equal(state.method[-1].kept, last)
+  np.testing.assert_array_equal(state.method[1].kept, last)
   np.testing.assert_allclose(state.params["kernel"][:, 0], by_hand.w, rtol=1e-4)
 
 
@@ -125,7 +125,7 @@ def test_rounds_select_by_the_loss_in_front():
   )
   by_hand = ByHand(0.0)
   by_hand.w = np.array([1.0, -2.0])
-  np.testing.assert_array_equal(~state.method[-1].kept, by_hand.smallest(5))
+  np.testing.assert_array_equal(~state.method[1].kept, by_hand.smallest(5))
 
 
 def test_only_rows_that_the_data_keep_are_counted():
