@@ -50,7 +50,7 @@ def itlm_rounds(
     observe: `observe(state, view) -> pytree`, called after each epoch, as in `fit`.
 
   Returns:
-    The last round's `TrainState`, whose `method` is the triple of the states of `before`, of `itlm`,
+    The last round's `TrainState`, whose `method` is the triple of the states of `before`, `itlm`,
     with the rows that it was trained on, and of `after`; and the `Log`, each leaf with a leading
     axis of rounds.
 

@@ -27,7 +27,7 @@ def dataset(**columns):
 
 def masks(state, view):
   del view
-  return state.method[1].kept
+  return optax.tree_utils.tree_get(state.method, "ItlmState").kept
 
 
 @functools.partial(jax.jit, static_argnames=("every", "epochs", "batch_size"))
