@@ -1,0 +1,63 @@
+"""The s-model from its start, its two trainings one by one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rfjax
+from rfjax import architectures, losses, metrics
+
+KEY, EPOCHS = jax.random.key(2), 4
+NETWORK, TX = architectures.mlp([6], 3), optax.adam(0.05)
+rng = np.random.default_rng(0)
+DATA = rfjax.Batch.from_arrays(rng.normal(size=(18, 3)).astype(np.float32), np.arange(18) % 3)
+DATA = DATA.take(jnp.append(jnp.arange(18), jnp.array([18, 18])))
+SHARED = {"epochs": EPOCHS, "batch_size": 10}
+
+
+@pytest.mark.parametrize("go_on", [False, True])
+def test_the_second_training_starts_at_the_confusion_of_the_first(go_on):
+  @jax.jit
+  def both():
+    whole = architectures.s_model_rounds(
+      NETWORK,
+      TX,
+      DATA,
+      key=KEY,
+      go_on=go_on,
+      channel_tx=optax.sgd(0.1),
+      after=rfjax.chain(losses.gce(0.3), metrics.watch()),
+      observe=lambda state, view: state.method[1].params,
+      **SHARED,
+    )
+    first, _ = rfjax.fit(NETWORK, losses.gce(0.3), TX, DATA, key=KEY, **SHARED)
+    said = rfjax.predict(NETWORK, first, DATA)
+    return whole, first, said.log_probs
+
+  (state, log), first, log_probs = both()
+  joint = np.zeros((3, 3))
+  for p, y, valid in zip(np.exp(log_probs), DATA.y, DATA.valid, strict=True):
+    if valid:
+      joint[:, y] += p
+  start = joint / joint.sum(1, keepdims=True)
+
+  @jax.jit
+  def second():
+    layer = architectures.s_model(start, optax.sgd(0.1))
+    return rfjax.fit(
+      NETWORK,
+      rfjax.chain(layer, losses.gce(0.3)),
+      TX,
+      DATA,
+      key=jax.random.fold_in(KEY, 1),
+      params=first.params if go_on else None,
+      observe=lambda state, view: state.method[0].params,
+      **SHARED,
+    )
+
+  expected, expected_log = second()
+  np.testing.assert_allclose(log.observed, expected_log.observed, rtol=1e-4, atol=1e-5)
+  for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(expected.params), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
