@@ -53,8 +53,11 @@ def rank(values: jax.Array, index: jax.Array | None = None) -> jax.Array:
   return jnp.zeros(values.shape, jnp.int32).at[order].set(jnp.arange(values.size, dtype=jnp.int32))
 
 
-def count(rate: Any, rows: ArrayLike) -> Any:
+def count(rate: Any, rows: ArrayLike, *, up: bool = False) -> Any:
   """How many of some rows a rate is: floor(rate * rows), by the numbers that are meant.
+
+  All but a rate, rounded down, are `rows - count(rate, rows, up=True)` and not a count of
+  1 - rate: of a rate near 1 in float32 the difference has lost the digits that were meant.
 
   A product such as 0.29 * 100 may fall just short of the whole number that it means, and counts as
   that number within a relative distance t. Of rates of Python or float64 the product is taken in
@@ -66,6 +69,7 @@ def count(rate: Any, rows: ArrayLike) -> Any:
   Args:
     rate: in [0, 1]; may be traced.
     rows: how many rows there are, or a mask of them; may be traced.
+    up: round up instead; static.
 
   Returns:
     The count, int32 [].
@@ -81,7 +85,7 @@ def count(rate: Any, rows: ArrayLike) -> Any:
   product = rate * xp.sum(xp.asarray(rows)).astype(rate.dtype)
   whole = xp.round(product)
   close = xp.abs(product - whole) <= (1e-9 if rate.dtype == np.float64 else 1.2e-7) * product
-  return xp.where(close, whole, xp.floor(product)).astype(np.int32)
+  return xp.where(close, whole, (xp.ceil if up else xp.floor)(product)).astype(np.int32)
 
 
 def kth_largest(values: jax.Array, k: Any) -> jax.Array:

@@ -73,7 +73,7 @@ def gaussian_mixture(
   def step(_: int, fitted: tuple) -> tuple:
     gamma = _posterior(scaled, *fitted) * counts[:, None]
     mass = jnp.maximum(jnp.sum(gamma, axis=0), jnp.finfo(gamma.dtype).tiny)
-    means = scaled @ gamma / mass
+    means = jnp.matmul(scaled, gamma, precision="highest") / mass
     variances = jnp.sum(gamma * jnp.square(scaled[:, None] - means), axis=0) / mass + floor
     return mass / jnp.sum(mass), means, variances
 

@@ -55,6 +55,7 @@ def backward(transition: ArrayLike, *, ridge: float = 0.0) -> Transform:
   def correct(batch: Batch, **unused: Any) -> Batch:
     del unused
     _check.classes("transition", inverse.shape[0], batch.require("cost", by="backward"))
-    return batch.replace(cost=batch.cost @ inverse.T.astype(batch.cost.dtype))
+    back = inverse.T.astype(batch.cost.dtype)
+    return batch.replace(cost=jnp.matmul(batch.cost, back, precision="highest"))
 
   return pointwise(correct, writes=("cost",))

@@ -51,8 +51,8 @@ def small_losses(
   """
   rows = (batch.keep > 0) & batch.valid
   rows = rows if among is None else rows & among
-  # All but floor(rate n) are ceil((1 - rate) n).
-  number = count(1 - rate, rows) if rounding == "floor" else rows.sum() - count(rate, rows)
+  # All but ceil(rate n) are floor((1 - rate) n).
+  number = rows.sum() - count(rate, rows, up=rounding == "floor")
   return smallest(jax.lax.stop_gradient(loss), number, rows, batch.index)
 
 

@@ -12,6 +12,7 @@ from rfjax.core import (
   History,
   Transform,
   _check,
+  count,
   gaussian_mixture,
   history,
   push,
@@ -129,7 +130,7 @@ def morph(
       found = jnp.clip(found, 0.0, 0.9).astype(state.noise_rate.dtype)
       state = state._replace(noise_rate=jnp.where(before & (epoch > 0), found, state.noise_rate))
     fitted = jnp.sum(memorized(state.history, data))
-    enough = fitted >= (1 - state.noise_rate) * jnp.sum(data.valid)
+    enough = fitted >= jnp.sum(data.valid) - count(state.noise_rate, data.valid)
     now = (epoch > 0) & (epoch >= earliest) & enough
     now = now if max_epochs is None else now | (epoch >= max_epochs)
     return data, stop_here(state, data, before & now, epoch)

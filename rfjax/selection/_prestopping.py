@@ -120,8 +120,8 @@ def prestopping(
     del params, unused
     epoch = jnp.asarray(epoch, jnp.int32)
     if stop is None:
-      error = 1 - data.mean(state.latest)
-      now = (epoch > 0) & (error <= jnp.asarray(rate))
+      errors = jnp.sum(data.valid & ~state.latest)
+      now = (epoch > 0) & (errors <= count(rate, data.valid))
     else:
       now = epoch >= stop
     return data, stop_here(state, data, now & (state.stopped < 0), epoch)
@@ -156,7 +156,7 @@ def _capped(past: History, batch: Batch, fits: jax.Array, rate: Any) -> jax.Arra
   """Of the memorized rows at most floor((1 - rate) B), those of the largest share of votes."""
   found = votes(past, batch.index, batch.num_classes)
   share = jnp.max(found, axis=-1) / jnp.maximum(jnp.sum(found, axis=-1), 1)
-  most = count(1 - rate, batch.valid)
-  next_one = kth_largest(jnp.where(batch.valid, share, -1), most + 1)
+  most = jnp.sum(batch.valid) - count(rate, batch.valid, up=True)
+  next_one = kth_largest(jnp.where(fits, share, -1), most + 1)
   lowest = jnp.where(jnp.sum(fits) > most, jnp.minimum(next_one, 0.999), 0)
   return smallest(-share, most, fits & (share > lowest), batch.index)

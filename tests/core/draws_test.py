@@ -63,3 +63,15 @@ def test_rank_under_vmap_is_rank_of_each():
   values = np.random.default_rng(0).integers(0, 5, (6, 9)).astype(np.float32)
   expected = values.argsort(1, kind="stable").argsort(1)
   np.testing.assert_array_equal(jax.jit(jax.vmap(rank))(jnp.asarray(values)), expected)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_count_rounds_up_what_is_not_whole(traced):
+  percent, number = np.arange(101), [1, 7, 25, 50, 128, 1000]
+  run = lambda rate, n: rfjax.core.count(rate, n, up=True)
+  if traced:
+    rates = jnp.asarray(percent / 100, jnp.float32)
+    found = jax.jit(jax.vmap(jax.vmap(run, (None, 0)), (0, None)))(rates, jnp.array(number))
+  else:
+    found = [[run(float(p / 100), n) for n in number] for p in percent]
+  np.testing.assert_array_equal(found, [[-(-p * n // 100) for n in number] for p in percent])
