@@ -193,7 +193,7 @@ class Batch:
     values = jnp.asarray(values)
     values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
     valid = self.valid.astype(values.dtype)
-    return jnp.tensordot(valid, values, 1) / jnp.maximum(jnp.sum(valid), 1.0)
+    return jnp.tensordot(valid, values, 1, precision="highest") / jnp.maximum(jnp.sum(valid), 1.0)
 
   def replace(self, **changes: Any) -> Self:
     """Changes fields; what starts as a function of a changed field starts anew.

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+_LOG_ZERO = -1e30  # and not minus infinity, so that a label that nothing leads to has finite slopes
+
 
 def log_transition(transition: ArrayLike) -> jax.Array:
   """The logarithm of probabilities, finite also where they are 0.
@@ -12,11 +14,11 @@ def log_transition(transition: ArrayLike) -> jax.Array:
     transition: [..., C, C] in [0, 1].
 
   Returns:
-    The logarithm, at least about -87 in float32.
+    The logarithm; -1e30 of 0, which no logit outweighs.
   """
   t = jnp.asarray(transition)
   t = t.astype(jnp.promote_types(t.dtype, jnp.float32))
-  return jnp.log(jnp.maximum(t, jnp.finfo(t.dtype).tiny))
+  return jnp.where(t > 0, jnp.log(jnp.where(t > 0, t, 1)), _LOG_ZERO)
 
 
 def through(log_probs: jax.Array, log_channel: jax.Array) -> jax.Array:

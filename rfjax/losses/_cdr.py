@@ -60,7 +60,7 @@ def cdr(rate: float | jax.Array, *, scale: bool = True) -> optax.GradientTransfo
     if not kernels:
       raise ValueError("cdr finds no kernel among params, an array of two axes or more")
     every = jnp.concatenate(kernels)
-    lowest = kth_largest(every, count(1 - rate, every.size))
+    lowest = kth_largest(every, every.size - count(rate, every.size, up=True))
     factor = 1 - rate if scale else 1.0
 
     def keep(gradient: jax.Array, c: jax.Array) -> jax.Array:

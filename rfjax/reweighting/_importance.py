@@ -8,6 +8,8 @@ from jax.typing import ArrayLike
 
 from rfjax.core import Batch, Transform, _check, log_transition, stateless, through
 
+_FAR = 80.0  # where the exponential is still finite in float32
+
 
 def importance(
   transition: ArrayLike, *, largest: float | jax.Array = 100.0, differentiable: bool = False
@@ -50,9 +52,10 @@ def importance(
     del unused
     batch.require("log_probs", "weight", by="importance")
     _check.classes("transition", channel.shape[0], batch)
-    ratio = jnp.exp(batch.log_probs - through(batch.log_probs, channel))
-    of_given = jnp.take_along_axis(ratio, batch.y[:, None], axis=-1)[:, 0]
-    weight = jnp.minimum(of_given, largest).astype(batch.weight.dtype)
+    log_ratio = batch.log_probs - through(batch.log_probs, channel)
+    of_given = jnp.take_along_axis(log_ratio, batch.y[:, None], axis=-1)[:, 0]
+    ratio = jnp.exp(jnp.minimum(of_given, _FAR))
+    weight = jnp.minimum(ratio, largest).astype(batch.weight.dtype)
     weight = weight if differentiable else jax.lax.stop_gradient(weight)
     return batch.replace(weight=batch.weight * weight)
 

@@ -77,7 +77,7 @@ def smallest_of_all(data: Batch, values: jax.Array, rate: Any) -> jax.Array:
     rate: the share of the rows kept so far that is left out.
   """
   rows = (data.keep > 0) & data.valid
-  chosen = smallest(values, count(1 - rate, rows), rows, data.index)
+  chosen = smallest(values, rows.sum() - count(rate, rows, up=True), rows, data.index)
   return write(jnp.zeros(data.num_rows, bool), data.index, chosen)
 
 

@@ -30,7 +30,8 @@ def prestopping_rounds(
   $$t_{\mathrm{stop}} = \arg\min_t \mathrm{error}_{\mathrm{val}}(\theta_t)$$
 
   of the epochs t of ordinary training, the first of several. The second run has the same key, so it
-  is the first one to the bit up to there, and then trains on the safe set.
+  is the first one to the bit up to there, and then trains on the safe set. The authors' code counts
+  only epochs whose training error is still above the noise rate.
 
   Args:
     network: the network.
