@@ -4,6 +4,16 @@ from law_cases.case import Case
 from rfjax import refurbishment
 
 CASES = {
+  "bootstrap_hard": Case(
+    make=lambda s: refurbishment.bootstrap_hard(1 - s),
+    neutral=lambda: refurbishment.bootstrap_hard(1.0),
+    refused=(((1.1,), {}), ((-0.1,), {})),
+  ),
+  "bootstrap_soft": Case(
+    make=lambda s: refurbishment.bootstrap_soft(1 - s),
+    neutral=lambda: refurbishment.bootstrap_soft(1.0),
+    refused=(((1.1,), {}), ((-0.1,), {})),
+  ),
   "selfie": Case(
     make=lambda s: refurbishment.selfie(s, threshold=0.5, length=2, warmup=1),
     neutral=lambda: refurbishment.selfie(0.0, threshold=-1.0, warmup=0),
