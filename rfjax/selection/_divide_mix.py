@@ -5,11 +5,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rfjax.core import Batch, Transform, _check, peer, read
 from rfjax.core._network import as_float
-from rfjax.losses._mixup import _beta_table
 from rfjax.refurbishment._prior import prior_penalty
 from rfjax.selection import _mix_match
 
@@ -113,7 +111,7 @@ def divide_mix(
   for name, value in (("temperature", temperature), ("ramp_epochs", ramp_epochs)):
     _check.number(name, value, 0.0, open_low=True, open_high=True)
   _check.number("threshold", threshold, 0.0, 1.0)
-  shares = _shares(alpha)
+  shares = _mix_match.larger_shares(alpha)
 
   def init(data: Batch, **unused: Any) -> DivideMixState:
     del unused
@@ -155,37 +153,29 @@ def divide_mix(
     def warm() -> tuple[jax.Array, ...]:
       said = batch
       if augment is not None:
-        said = forward(params, batch.replace(x=augment(batch.x, keys[0])), key=keys[1])
+        said = forward(params, batch.replace(x=_augmented(batch, augment, keys[0])), key=keys[1])
       certain = batch.mean(jnp.sum(said.probs * said.log_probs, axis=-1))
       return -said.log_probs, batch.target, batch.keep, neg_entropy * certain
 
     def divided() -> tuple[jax.Array, ...]:
-      views = [_view(batch, augment, k) for k in keys[:2]]
+      views = [batch.replace(x=_augmented(batch, augment, k)) for k in keys[:2]]
       own, other = jax.lax.stop_gradient(params), peer(params, by="divide_mix")
-      own, other = (
-        _opinion(forward, own, views, keys[2:4]),
-        _opinion(forward, other, views, keys[4:6]),
-      )
+      own = _mix_match.opinion(forward, own, views, keys[2:4])
+      other = _mix_match.opinion(forward, other, views, keys[4:6])
       clean = read(state.clean, batch.index).astype(batch.target.dtype)[:, None]
       sure = (clean > threshold) & batch.valid[:, None]
       refined = clean * batch.target + (1 - clean) * own
       target = _mix_match.sharpen(jnp.where(sure, refined, (own + other) / 2), temperature)
-      target = jax.lax.stop_gradient(target)
-
       share = shares[jax.random.randint(keys[6], (), 0, shares.shape[0])]
-      partner = _mix_match.partners(batch, keys[7])
-      mix = lambda v: share.astype(v.dtype) * v + (1 - share).astype(v.dtype) * v[partner]
-      both = batch.take(jnp.tile(jnp.arange(batch.num_rows), 2))
-      mixed = both.replace(x=mix(jnp.concatenate([v.x for v in views])))
+      mixed, targets = _mix_match.mixtures(batch, views, target, share, keys[7])
       log_probs = forward(params, mixed, key=keys[8]).log_probs
-      targets = mix(jnp.tile(target, (2, 1)))
 
       keep, rest = batch.keep * sure[:, 0], batch.keep * ~sure[:, 0]
       off = jnp.mean(jnp.square(jnp.exp(log_probs) - targets), axis=-1)
       unsupervised = jnp.sum(jnp.tile(rest, 2) * off) / jnp.maximum(2 * jnp.sum(rest), 1)
       time = epoch + (step - state.first) / state.steps - warmup
       ramp = jnp.clip(time / ramp_epochs, 0, 1)
-      penalty = strength * ramp * unsupervised + prior * prior_penalty(log_probs, both.valid)
+      penalty = strength * ramp * unsupervised + prior * prior_penalty(log_probs, mixed.valid)
       pair = lambda v: v.reshape(2, batch.num_rows, -1)
       return *_mix_match.merge_views(pair(-log_probs), pair(targets)), keep, penalty
 
@@ -203,22 +193,6 @@ def divide_mix(
   return Transform(init, update, refresh, (*writes, "order") if paired else writes)
 
 
-def _shares(alpha: float) -> jax.Array:
-  """Quantiles of the larger share of a mixture."""
-  if _check.traced(alpha):
-    raise ValueError("alpha must be static, since its quantiles are tabulated: pass a number")
-  _check.number("alpha", alpha, 0.0, open_high=True)
-  table = _beta_table(float(alpha)) if alpha > 0 else np.ones(1)
-  return jnp.asarray(np.maximum(table, 1 - table))
-
-
-def _view(batch: Batch, augment: Callable[..., jax.Array] | None, key: jax.Array) -> Batch:
-  """The batch with augmented features."""
-  x = batch.x if augment is None else augment(batch.x, key)
-  return batch.replace(x=as_float(x))
-
-
-def _opinion(forward: Any, params: Any, views: list[Batch], keys: jax.Array) -> jax.Array:
-  """The mean of what a network says of the views, [B, C]."""
-  said = [forward(params, view, key=key).logits for view, key in zip(views, keys, strict=True)]
-  return sum(jax.nn.softmax(logits) for logits in said) / len(said)
+def _augmented(batch: Batch, augment: Callable[..., jax.Array] | None, key: jax.Array) -> jax.Array:
+  """The features of a view, as floats."""
+  return as_float(batch.x if augment is None else augment(batch.x, key))

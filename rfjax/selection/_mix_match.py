@@ -1,9 +1,13 @@
 """What DivideMix is made of: its split of the data, its batches, targets and mixtures."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from rfjax.core import Batch, gaussian_mixture, uniform
+from rfjax.core import Batch, _check, gaussian_mixture, uniform
+from rfjax.losses._mixup import _beta_table
 
 _FLOOR = 5e-4  # what is added to the variances of losses that are scaled to [0, 1]
 
@@ -21,7 +25,7 @@ def clean_probability(loss: jax.Array, rows: jax.Array) -> jax.Array:
   count = jnp.maximum(jnp.sum(rows), 1)
   center = jnp.sum(jnp.where(rows, loss, 0)) / count
   variance = jnp.sum(jnp.where(rows, jnp.square(loss - center), 0)) / count
-  floor = _FLOOR / jnp.where(variance > 0, variance, 1)
+  floor: Any = _FLOOR / jnp.where(variance > 0, variance, 1)  # it is relative to the variance
   return 1 - gaussian_mixture(loss, rows, steps=10, floor=floor).posterior
 
 
@@ -66,6 +70,21 @@ def sharpen(probs: jax.Array, temperature: jax.Array | float) -> jax.Array:
   return jax.nn.softmax(logs / temperature, axis=-1)
 
 
+def opinion(forward: Any, params: Any, views: list[Batch], keys: jax.Array) -> jax.Array:
+  """The mean of what a network says of some views, without its gradient, [B, C]."""
+  said = [forward(params, view, key=key).logits for view, key in zip(views, keys, strict=True)]
+  return jax.lax.stop_gradient(jnp.mean(jax.nn.softmax(jnp.stack(said)), axis=0))
+
+
+def larger_shares(alpha: float) -> jax.Array:
+  """Quantiles of the larger one of lambda and 1 - lambda of Beta(alpha, alpha)."""
+  if _check.traced(alpha):
+    raise ValueError("alpha must be static, since its quantiles are tabulated: pass a number")
+  _check.number("alpha", alpha, 0.0, open_high=True)
+  table = _beta_table(float(alpha)) if alpha > 0 else np.ones(1)
+  return jnp.asarray(np.maximum(table, 1 - table))
+
+
 def partners(batch: Batch, key: jax.Array) -> jax.Array:
   """A random permutation of two views of the valid rows, drawn by `index`, int32 [2 B].
 
@@ -75,6 +94,28 @@ def partners(batch: Batch, key: jax.Array) -> jax.Array:
   draws = jnp.where(batch.valid[:, None, None], draws, jnp.inf)
   orders = jnp.argsort(draws.transpose(1, 0, 2).reshape(-1, 2), axis=0).astype(jnp.int32)
   return jnp.zeros(orders.shape[0], jnp.int32).at[orders[:, 0]].set(orders[:, 1])
+
+
+def mixtures(
+  batch: Batch, views: list[Batch], target: jax.Array, share: jax.Array, key: jax.Array
+) -> tuple[Batch, jax.Array]:
+  """Mixes two views of each row, and its target, with a random view of a random row.
+
+  Args:
+    batch: the rows.
+    views: the same with the features of the first and of the second view.
+    target: [B, C], taken as a constant.
+    share: of each view itself, [].
+    key: a key from `jax.random.key`.
+
+  Returns:
+    A batch of all first and then all second views, mixed, and its targets [2 B, C].
+  """
+  partner = partners(batch, key)
+  mix = lambda v: share.astype(v.dtype) * v + (1 - share).astype(v.dtype) * v[partner]
+  both = batch.take(jnp.tile(jnp.arange(batch.num_rows), 2))
+  mixed = both.replace(x=mix(jnp.concatenate([view.x for view in views])))
+  return mixed, mix(jnp.tile(jax.lax.stop_gradient(target), (2, 1)))
 
 
 def merge_views(cost: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
