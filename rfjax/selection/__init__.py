@@ -8,6 +8,8 @@ from rfjax.selection._itlm import ItlmState as ItlmState
 from rfjax.selection._itlm import itlm as itlm
 from rfjax.selection._itlm_rounds import itlm_rounds as itlm_rounds
 from rfjax.selection._jocor import jocor as jocor
+from rfjax.selection._divide_mix import DivideMixState as DivideMixState
+from rfjax.selection._divide_mix import divide_mix as divide_mix
 from rfjax.selection._morph import MorphState as MorphState
 from rfjax.selection._morph import morph as morph
 from rfjax.selection._o2u import O2UState as O2UState

@@ -4,6 +4,22 @@ from law_cases.case import Case
 from rfjax import refurbishment
 
 CASES = {
+  "bootstrap_hard": Case(
+    make=lambda s: refurbishment.bootstrap_hard(1 - s),
+    neutral=lambda: refurbishment.bootstrap_hard(1.0),
+    refused=(((1.1,), {}), ((-0.1,), {})),
+  ),
+  "bootstrap_soft": Case(
+    make=lambda s: refurbishment.bootstrap_soft(1 - s),
+    neutral=lambda: refurbishment.bootstrap_soft(1.0),
+    refused=(((1.1,), {}), ((-0.1,), {})),
+  ),
+  "dynamic_bootstrap": Case(
+    make=lambda s: refurbishment.dynamic_bootstrap(warmup=1, alpha=0.5, strength=s),
+    neutral=lambda: refurbishment.dynamic_bootstrap(warmup=2),
+    refused=(((), {"warmup": -1}), ((), {"alpha": -1.0}), ((), {"strength": -1.0})),
+    asks_again=True,
+  ),
   "selfie": Case(
     make=lambda s: refurbishment.selfie(s, threshold=0.5, length=2, warmup=1),
     neutral=lambda: refurbishment.selfie(0.0, threshold=-1.0, warmup=0),

@@ -39,6 +39,13 @@ CASES = {
     neutral=lambda: selection.jocor(0.0, strength=0.0),
     refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"strength": 1.5})),
     peers=2,
+  "divide_mix": Case(
+    make=lambda s: selection.divide_mix(_turned, warmup=1, strength=s, ramp_epochs=1.0),
+    neutral=lambda: selection.divide_mix(warmup=2),
+    refused=(((), {"warmup": -1}), ((), {"temperature": 0.0}), ((), {"alpha": -1.0})),
+    scheduled=True,
+    peers=2,
+    asks_again=True,
   ),
   "morph": Case(
     make=lambda s: selection.morph(_turned, consistency=s, length=2, max_epochs=2),

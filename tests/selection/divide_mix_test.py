@@ -1,0 +1,464 @@
+"""DivideMix: each of its parts against NumPy, a whole step with the draws read off, and runs."""
+
+import functools
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from sklearn.mixture import GaussianMixture
+
+import rfjax
+from rfjax import architectures, selection
+from rfjax.selection import _divide_mix, _mix_match
+
+KEY = jax.random.key(0)
+ROWS, CLASSES = 12, 3
+RNG = np.random.default_rng(0)
+Y = np.arange(ROWS) % CLASSES
+
+
+def softmax(z):
+  e = np.exp(z - z.max(-1, keepdims=True))
+  return e / e.sum(-1, keepdims=True)
+
+
+def two_lumps(count=300, seed=0):
+  rng = np.random.default_rng(seed)
+  return np.abs(np.where(rng.random(count) < 0.3, 3.0, 0.2) + 0.4 * rng.normal(size=count))
+
+
+# The split ---------------------------------------------------------------------------------------
+
+
+def clean(loss, steps=10):
+  """EM by loops, on losses scaled to [0, 1], with 5e-4 on every variance."""
+  x = (loss - loss.min()) / (loss.max() - loss.min())
+  weight, mean, variance = np.full(2, 0.5), np.array([0.0, 1.0]), np.full(2, x.var())
+  of = lambda: weight * np.exp(-((x[:, None] - mean) ** 2) / 2 / variance) / np.sqrt(variance)
+  for _ in range(steps):
+    r = of() / of().sum(1, keepdims=True)
+    weight, mean = r.mean(0), (r * x[:, None]).sum(0) / r.sum(0)
+    variance = (r * (x[:, None] - mean) ** 2).sum(0) / r.sum(0) + 5e-4
+  return (of() / of().sum(1, keepdims=True))[:, mean.argmin()]
+
+
+def test_the_clean_probability_is_that_of_the_loops_and_of_scikit_learn():
+  for seed in range(3):
+    loss = two_lumps(seed=seed)
+    x = ((loss - loss.min()) / (loss.max() - loss.min()))[:, None]
+    start = {"means_init": [[0.0], [1.0]], "weights_init": [0.5, 0.5]}
+    given = GaussianMixture(
+      2,
+      max_iter=10,
+      tol=0,
+      reg_covar=5e-4,
+      precisions_init=np.full((2, 1, 1), 1 / x.var()),
+      **start,
+    )
+    own_start = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0)
+    with warnings.catch_warnings():
+      warnings.simplefilter("ignore")
+      given.fit(x), own_start.fit(x)
+    with jax.enable_x64(True):
+      rows = jnp.ones(len(loss), bool)
+      found = _mix_match.clean_probability(_mix_match.unit(jnp.asarray(loss), rows), rows)
+    found = np.asarray(found)
+    np.testing.assert_allclose(found, clean(loss), atol=1e-9)
+    low = given.means_.ravel().argmin()
+    np.testing.assert_allclose(found, given.predict_proba(x)[:, low], atol=1e-9)
+    theirs = own_start.predict_proba(x)[:, own_start.means_.ravel().argmin()]
+    assert ((found > 0.5) == (theirs > 0.5)).mean() > 0.97
+
+
+def test_rows_outside_do_not_count_and_equal_losses_are_undecided():
+  loss, rows = two_lumps(50), np.arange(50) < 40
+  loss[45], loss[46] = 1e6, -5.0
+  split = jax.jit(lambda v, r: _mix_match.clean_probability(_mix_match.unit(v, r), r))
+  found = split(jnp.asarray(loss, jnp.float32), jnp.asarray(rows))
+  np.testing.assert_allclose(found[:40], clean(loss[:40]), atol=1e-4)
+  assert np.isfinite(found).all()
+  same = split(jnp.full(50, 0.7), jnp.asarray(rows))
+  np.testing.assert_allclose(same, 0.5)
+  assert np.isfinite(split(jnp.asarray(loss, jnp.float32), jnp.zeros(50, bool))).all()
+
+
+def lane(t, data, logits, epoch=3):
+  """Refreshes of two peers in successive epochs, by logits of their own, [2, epochs, N, C]."""
+
+  def one(z):
+    def turn(state, at):
+      logits, i = at
+      arguments = {"key": KEY, "step": 7 * (epoch + i), "epoch": epoch + i, "forward": None}
+      view, state = t.refresh(data.fill(logits), state, None, **arguments)
+      return state, view.order
+
+    state, orders = jax.lax.scan(turn, t.init(data, key=KEY, spec=None), (z, jnp.arange(len(z))))
+    return None if orders is None else orders[-1], state
+
+  return jax.jit(jax.vmap(one, axis_name="peer"))(jnp.asarray(logits, jnp.float32))
+
+
+def loss_of(z):
+  return -np.log(softmax(z)[np.arange(len(z)), np.arange(len(z)) % CLASSES])
+
+
+def test_each_network_gets_the_split_of_the_other():
+  data = rfjax.Batch.from_arrays(np.zeros((ROWS, 2)), Y, num_classes=CLASSES)
+  z = 2 * RNG.normal(size=(2, 1, ROWS, CLASSES))
+  _, state = lane(selection.divide_mix(warmup=3), data, z)
+  np.testing.assert_allclose(state.clean[0], clean(loss_of(z[1, 0])), atol=2e-4)
+  np.testing.assert_allclose(state.clean[1], clean(loss_of(z[0, 0])), atol=2e-4)
+  assert not np.allclose(state.clean[0], state.clean[1], atol=0.05)
+  _, state = lane(selection.divide_mix(warmup=4), data, z)
+  np.testing.assert_array_equal(state.clean, 1)
+
+
+def test_losses_are_averaged_over_the_last_epochs():
+  data = rfjax.Batch.from_arrays(np.zeros((ROWS, 2)), Y, num_classes=CLASSES)
+  z = 2 * RNG.normal(size=(2, 6, ROWS, CLASSES))
+  unit = lambda v: (v - v.min()) / (v.max() - v.min())
+  for rounds, warmup in ((6, 4), (4, 5)):
+    t = selection.divide_mix(warmup=warmup, average=3)
+    _, state = lane(t, data, z[:, :rounds])
+    last = range(max(warmup - 3, rounds - 3), rounds)
+    mean = np.mean([unit(loss_of(z[1, i])) for i in last], axis=0)
+    # The mean of scaled losses is not scaled again, but means and variances follow any scale.
+    scaled = _mix_match.clean_probability(jnp.asarray(mean, jnp.float32), jnp.ones(ROWS, bool))
+    np.testing.assert_allclose(state.clean[0], scaled, atol=2e-4)
+
+
+# The batches -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("labelled", [7, 12, 0, 3, 11])
+@pytest.mark.parametrize("size", [6, 7, 2])
+def test_the_two_loaders(labelled, size):
+  half = size // 2
+  chosen = np.isin(np.arange(ROWS), RNG.permutation(ROWS)[:labelled])
+  rows = np.ones(ROWS, bool)
+  order = jnp.zeros((-(-ROWS // size), size), jnp.int32)
+  found, steps = _mix_match.loaders(KEY, jnp.asarray(chosen), jnp.asarray(rows), order)
+  found = np.asarray(found)
+  assert found.shape == (-(-ROWS // half), size)
+  first, second, rest = found[:, :half], found[:, half : 2 * half], found[:, 2 * half :]
+  assert (rest == ROWS).all()
+  passes = -(-labelled // half) or -(-(ROWS - labelled) // half)
+  assert steps == passes
+  assert (found[passes:] == ROWS).all() and (found[:passes] < ROWS).any(1).all()
+  seen = first[first < ROWS]
+  np.testing.assert_array_equal(np.sort(seen), np.flatnonzero(chosen))
+  # The other half goes round and round through the rest, each time in whole batches.
+  others = ROWS - labelled
+  turns = -(-others // half)
+  for t in range(passes):
+    batch = second[t][second[t] < ROWS]
+    assert len(batch) == (min(half, others - (t % turns) * half) if others else 0)
+    if t >= turns > 0:
+      np.testing.assert_array_equal(second[t], second[t - turns])
+  once = second[: min(turns, passes)]
+  once = once[once < ROWS]
+  assert len(set(once)) == len(once) and not chosen[once].any()
+
+
+def test_the_order_is_random_and_leaves_out_what_is_not_valid():
+  rows = np.arange(ROWS) != 5
+  chosen = np.arange(ROWS) % 2 == 0
+  order = jnp.zeros((3, 4), jnp.int32)
+  draw = lambda key: _mix_match.loaders(key, jnp.asarray(chosen & rows), jnp.asarray(rows), order)
+  found = np.asarray(jax.vmap(draw)(jax.random.split(KEY, 400))[0])
+  assert not (found == 5).any()
+  counts = np.bincount(found[:, 0, 0], minlength=ROWS)
+  assert (counts[chosen] > 40).all() and counts.sum() == counts[chosen].sum()
+
+
+def test_warm_up_keeps_the_batches_and_full_batches_stay():
+  data = rfjax.Batch.from_arrays(np.zeros((ROWS, 2)), Y, num_classes=CLASSES)
+  z = RNG.normal(size=(2, 1, ROWS, CLASSES))
+  order = jnp.asarray(RNG.permutation(ROWS).reshape(3, 4), jnp.int32)
+  ordered = data.replace(order=order)
+  found, state = lane(selection.divide_mix(warmup=4), ordered, z)
+  np.testing.assert_array_equal(found[0, :3], order)
+  assert found.shape == (2, 6, 4) and (found[:, 3:] == ROWS).all()
+  assert (state.steps == 3).all() and (state.first == 21).all()
+  assert lane(selection.divide_mix(warmup=3), data, z)[0] is None
+  found, _ = lane(selection.divide_mix(warmup=3, paired=False), ordered, z)
+  np.testing.assert_array_equal(found, np.stack([order, order]))
+  with pytest.raises(ValueError, match="batch_size must"):
+    lane(selection.divide_mix(warmup=3), data.replace(order=order.reshape(12, 1)), z)
+
+
+# The targets and mixtures ------------------------------------------------------------------------
+
+
+def test_sharpening():
+  p = RNG.dirichlet(np.ones(CLASSES), 5)
+  for temperature in (0.5, 1.0, 2.0):
+    powers = p ** (1 / temperature)
+    found = _mix_match.sharpen(jnp.asarray(p, jnp.float32), temperature)
+    np.testing.assert_allclose(found, powers / powers.sum(1, keepdims=True), rtol=1e-4)
+  hard = jnp.eye(CLASSES)
+  np.testing.assert_allclose(_mix_match.sharpen(hard, 0.5), hard, atol=1e-30)
+  assert np.isfinite(_mix_match.sharpen(jnp.zeros((1, CLASSES)), 0.5)).all()
+
+
+def test_two_views_are_one_row_of_the_same_loss():
+  cost = RNG.exponential(size=(2, 5, CLASSES))
+  target = RNG.dirichlet(np.ones(CLASSES), (2, 5))
+  target[:, 0] = [1, 0, 0]  # classes that neither view has
+  with jax.enable_x64(True):
+    merge = lambda c: _mix_match.merge_views(c, jnp.asarray(target))
+    one_cost, one_target = merge(jnp.asarray(cost))
+    slope = jax.grad(lambda c: jnp.sum(jnp.prod(jnp.stack(merge(c)), axis=0)))(jnp.asarray(cost))
+  one_cost, one_target = np.asarray(one_cost), np.asarray(one_target)
+  np.testing.assert_allclose(one_target, target.mean(0), rtol=1e-12)
+  loss = (one_cost * one_target).sum(1)
+  np.testing.assert_allclose(loss, (cost * target).sum(2).mean(0), rtol=1e-12)
+  np.testing.assert_allclose(slope, target / 2, rtol=1e-12)
+  assert np.isfinite(one_cost).all()
+
+
+class Watch:
+  """A linear network that remembers what it was shown."""
+
+  def __init__(self):
+    self.seen = []
+
+  def __call__(self, params, batch, key=None):
+    del key
+    self.seen.append((params, batch.x))
+    return batch.fill(batch.x @ params)
+
+
+def augment(x, key):
+  """Marks a view in the last column, so that a mixture tells of its parts."""
+  return x.at[:, -1].set(jax.random.uniform(key, minval=0.5, maxval=1.5))
+
+
+def whole_step(monkeypatch, steps, **settings):
+  """Updates, and what the network was shown, with other weights in the place of the peer's."""
+  mine, other = RNG.normal(size=(2, ROWS + 1, CLASSES))
+  monkeypatch.setattr(
+    _divide_mix, "peer", lambda tree, by: jax.lax.stop_gradient(jnp.asarray(other))
+  )
+  x = np.c_[np.eye(ROWS), np.zeros(ROWS)]
+  data = rfjax.Batch.from_arrays(x, Y, num_classes=CLASSES)
+  t = selection.divide_mix(augment, warmup=2, **settings)
+  w = RNG.random(ROWS)
+  w[:2] = 0.9, 0.1
+  state = t.init(data, key=KEY, spec=None)
+  state = state._replace(
+    clean=jnp.asarray(w), first=jnp.asarray(20, jnp.int32), steps=jnp.asarray(4, jnp.int32)
+  )
+  rows = np.array([0, 3, ROWS, 1, 8, 10, 6, ROWS])
+  flow = data.take(jnp.asarray(rows)).fill(jnp.asarray(RNG.normal(size=(8, CLASSES))))
+  flow = flow.replace(penalty=jnp.asarray(0.25))
+
+  monkeypatch.setattr(jax.lax, "cond", lambda predicate, yes, no: no())  # it is no warm-up
+
+  @jax.jit
+  def run(params, step):
+    def objective(params):
+      watch = Watch()
+      out, _ = t.update(flow, state, params, key=KEY, step=step, epoch=5, forward=watch)
+      found = {"risk": out.risk, "penalty": out.penalty, "keep": out.keep, "target": out.target}
+      return out.objective, (found, watch.seen)
+
+    return jax.grad(objective, has_aux=True)(params)
+
+  runs = [jax.tree.map(np.asarray, run(jnp.asarray(mine), step)) for step in steps]
+  return mine, other, w, rows, runs
+
+
+def test_a_whole_step_is_that_of_the_loops(monkeypatch):
+  steps = (21, 999)
+  with jax.enable_x64(True):
+    mine, other, w, rows, runs = whole_step(
+      monkeypatch, steps, strength=30.0, prior=0.8, ramp_epochs=8.0, temperature=0.6
+    )
+  for step, (slope, (out, seen)) in zip(steps, runs, strict=True):
+    follows_the_loops(mine, other, w, rows, step, slope, out, seen)
+
+
+def follows_the_loops(mine, other, w, rows, step, slope, out, seen):
+  views = [np.asarray(x) for p, x in seen if np.array_equal(p, mine) and len(x) == 8]
+  shown = [np.asarray(x) for p, x in seen if np.array_equal(p, other)]
+  [mixed] = [np.asarray(x) for p, x in seen if len(x) == 16]
+  assert len(views) == 2 and views[0][0, -1] != views[1][0, -1]
+  for a, b in zip(views, shown, strict=True):
+    np.testing.assert_array_equal(a, b)
+  real = np.flatnonzero(rows < ROWS)
+
+  # Targets, one row after the other.
+  targets = {}
+  for r in real:
+    own = [softmax(v[r] @ mine) for v in views]
+    theirs = [softmax(v[r] @ other) for v in views]
+    if w[rows[r]] > 0.5:
+      mean = w[rows[r]] * np.eye(CLASSES)[Y[rows[r]]] + (1 - w[rows[r]]) * sum(own) / 2
+    else:
+      mean = (sum(own) + sum(theirs)) / 4
+    powers = mean ** (1 / 0.6)
+    targets[r] = powers / powers.sum()
+
+  # The share and the partners of the mixture, read off the unit rows.
+  pairs = [(v, r) for v in range(2) for r in real]
+  at = lambda v, r: mixed[8 * v + r]
+  share = min(at(v, r)[rows[r]] for v, r in pairs)
+  assert 0.5 <= share < 1
+  partner = {}
+  for v, r in pairs:
+    rest = at(v, r) - share * views[v][r]
+    [found] = [(b, q) for b, q in pairs if np.allclose(rest, (1 - share) * views[b][q])]
+    partner[v, r] = found
+  assert sorted(partner.values()) == sorted(pairs)
+  assert any(v != b for (v, _), (b, _) in partner.items())
+
+  # The loss.
+  supervised, consistency, mean, count = [], [], 0.0, 0
+  for v, r in pairs:
+    p = softmax(at(v, r) @ mine)
+    target = share * targets[r] + (1 - share) * targets[partner[v, r][1]]
+    if w[rows[r]] > 0.5:
+      supervised.append(-(target * np.log(p)).sum())
+    else:
+      consistency.append(((p - target) ** 2).mean())
+    mean, count = mean + p, count + 1
+  assert len(supervised) > 2 and len(consistency) > 2
+  ramp = min((5 + (step - 20) / 4 - 2) / 8, 1.0)
+  divergence = sum(np.log(1 / CLASSES / q) / CLASSES for q in mean / count)
+  np.testing.assert_allclose(out["risk"], np.mean(supervised), rtol=1e-9)
+  expected = 0.25 + 30.0 * ramp * np.mean(consistency) + 0.8 * divergence
+  np.testing.assert_allclose(out["penalty"], expected, rtol=1e-9)
+  np.testing.assert_array_equal(out["keep"], [r < ROWS and w[min(r, ROWS - 1)] > 0.5 for r in rows])
+  np.testing.assert_allclose(out["target"].sum(1), 1, rtol=1e-9)
+
+  # The gradient of the same, with targets and mixtures as constants.
+  def objective(params):
+    total = [0.0, 0.0]
+    probs = {pair: jax.nn.softmax(at(*pair) @ params) for pair in pairs}
+    for v, r in pairs:
+      target = share * targets[r] + (1 - share) * targets[partner[v, r][1]]
+      sure = w[rows[r]] > 0.5
+      cross, squares = (
+        -jnp.sum(target * jnp.log(probs[v, r])),
+        jnp.mean((probs[v, r] - target) ** 2),
+      )
+      total[0 if sure else 1] += cross / len(supervised) if sure else squares / len(consistency)
+    average = sum(probs.values()) / len(pairs)
+    return total[0] + 30.0 * ramp * total[1] - 0.8 * jnp.mean(jnp.log(average))
+
+  with jax.enable_x64(True):
+    wanted = jax.jit(jax.grad(objective))(jnp.asarray(mine))
+  np.testing.assert_allclose(slope, wanted, rtol=1e-7, atol=1e-9)
+
+
+# Warm-up and runs --------------------------------------------------------------------------------
+
+
+def test_warm_up_is_cross_entropy_of_an_augmented_view_with_negative_entropy(monkeypatch):
+  monkeypatch.setattr(_divide_mix, "peer", lambda tree, by: tree)
+  data = rfjax.Batch.from_arrays(np.c_[np.eye(ROWS), np.zeros(ROWS)], Y, num_classes=CLASSES)
+  params = RNG.normal(size=(ROWS + 1, CLASSES)).astype(np.float32)
+  for turned, strength in ((augment, 0.7), (None, 0.7), (None, 0.0)):
+    t = selection.divide_mix(turned, warmup=6, neg_entropy=strength)
+    flow, watch = data.fill(data.x @ params), Watch()
+    with monkeypatch.context() as patch:
+      patch.setattr(jax.lax, "cond", lambda predicate, yes, no: yes())
+      out, _ = t.update(
+        flow, t.init(data, key=KEY, spec=None), jnp.asarray(params), key=KEY, step=3, epoch=5,
+        forward=watch,
+      )  # fmt: skip
+    assert len(watch.seen) == (turned is not None)
+    view = np.asarray(watch.seen[0][1] if watch.seen else data.x)
+    p = softmax(view @ params)
+    np.testing.assert_allclose(out.risk, -np.log(p[np.arange(ROWS), Y]).mean(), rtol=1e-5)
+    expected = strength * (p * np.log(p)).sum(1).mean()
+    np.testing.assert_allclose(out.penalty, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(out.target, np.eye(CLASSES)[Y])
+    np.testing.assert_array_equal(out.keep, 1)
+
+
+@functools.cache
+def noisy():
+  rng = np.random.default_rng(2)
+  true = np.arange(80) % 2
+  x = np.c_[4.0 * true - 2, np.ones(80)] + 0.4 * rng.normal(size=(80, 2))
+  wrong = rng.random(80) < 0.3
+  return rfjax.Batch.from_arrays(x, np.where(wrong, 1 - true, true)), wrong, true
+
+
+@functools.cache
+def runner():
+  shake = lambda x, key: x + 0.1 * jax.random.normal(key, x.shape)
+  t = selection.divide_mix(shake, warmup=3, strength=1.0, ramp_epochs=4.0)
+  return jax.jit(
+    lambda data: rfjax.fit(
+      architectures.logistic(),
+      rfjax.chain(t),
+      optax.sgd(0.3),
+      data,
+      key=KEY,
+      epochs=8,
+      batch_size=16,
+      peers=2,
+      observe=lambda state, view: view.order,
+    )
+  )
+
+
+def test_a_run_tells_wrong_labels_and_learns_the_right_ones():
+  data, wrong, true = noisy()
+  state, log = runner()(data)
+  for own in range(2):
+    assert ((state.method[0].clean[own] <= 0.5) == wrong).mean() > 0.95
+  network = architectures.logistic()
+  assert (rfjax.predict(network, state, data).logits.argmax(1) == true).all()
+  assert np.isfinite(log.risk).all() and np.isfinite(log.penalty).all()
+  used = np.asarray(log.observed)[:, 3:]
+  assert used.shape == (2, 5, 10, 16)
+  assert not np.array_equal(used[0], used[1])
+
+
+def test_splits_with_one_side_are_finite():
+  data, _, _ = noisy()
+  x = jnp.zeros_like(data.x)  # all losses of a class are equal
+  alike = data.replace(x=x, y=jnp.zeros_like(data.y))
+  state, log = runner()(alike)
+  assert (state.method[0].clean == 0.5).all()
+  for leaf in jax.tree.leaves((state.params, log.risk, log.penalty)):
+    assert np.isfinite(leaf).all()
+  assert (log.risk[:, 3:] == 0).all()  # nobody is believed
+  far = data.replace(x=1e4 * data.x)
+  state, log = runner()(far)
+  for leaf in jax.tree.leaves((state.params, log.risk, log.penalty)):
+    assert np.isfinite(leaf).all()
+
+
+def test_it_needs_peers():
+  data, _, _ = noisy()
+  with pytest.raises(ValueError, match="divide_mix needs peers=2"):
+    rfjax.fit(
+      architectures.logistic(), selection.divide_mix(), optax.sgd(0.1), data, key=KEY, epochs=1
+    )
+
+
+@pytest.mark.parametrize(
+  "settings",
+  [
+    {"warmup": -1},
+    {"strength": -1.0},
+    {"alpha": -1.0},
+    {"temperature": 0.0},
+    {"threshold": 1.5},
+    {"ramp_epochs": 0.0},
+    {"average": 0},
+    {"neg_entropy": -1.0},
+    {"prior": -1.0},
+  ],
+)
+def test_settings_out_of_range_are_refused(settings):
+  with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
+    selection.divide_mix(**settings)
