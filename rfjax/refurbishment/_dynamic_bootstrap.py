@@ -9,7 +9,7 @@ from rfjax.core import Batch, Transform, _check, kth_largest
 from rfjax.losses._elements import at_label
 from rfjax.losses._mixup import mixup
 from rfjax.refurbishment._beta_mixture import BetaMixture, beta_mixture, beta_posterior
-from rfjax.refurbishment._prior import prior_penalty
+from rfjax.losses._prior import prior_penalty
 
 _CUT = 0.05  # the share of losses beyond each of the percentiles
 _INSIDE = 1e-3  # scaled losses are cut to [_INSIDE, 1 - _INSIDE]

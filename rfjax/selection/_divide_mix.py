@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from rfjax.core import Batch, Transform, _check, peer, read
 from rfjax.core._network import as_float
-from rfjax.refurbishment._prior import prior_penalty
+from rfjax.losses._prior import prior_penalty
 from rfjax.selection import _mix_match
 
 
