@@ -1,5 +1,7 @@
 """Cases of the selections."""
 
+import numpy as np
+
 from law_cases.case import Case
 from rfjax import selection
 
@@ -9,12 +11,20 @@ def _turned(x, key):
   return x[:, ::-1]
 
 
+# Probabilities of the laws' ten rows, some of which look wrongly labelled.
+PROBS = np.random.default_rng(7).dirichlet(np.ones(3), 10).astype(np.float32)
+
 CASES = {
   "co_teaching": Case(
     make=lambda s: selection.co_teaching(s),
     neutral=lambda: selection.co_teaching(0.0),
     refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"rounding": "up"})),
     peers=2,
+  ),
+  "confident_learning": Case(
+    make=lambda s: selection.confident_learning(PROBS, prune="class", frac_noise=s),
+    neutral=lambda: selection.confident_learning(PROBS, frac_noise=0.0),
+    refused=(((2 * PROBS,), {}), ((PROBS,), {"prune": "all"}), ((PROBS,), {"frac_noise": 2.0})),
   ),
   "morph": Case(
     make=lambda s: selection.morph(_turned, consistency=s, length=2, max_epochs=2),
