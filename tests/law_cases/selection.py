@@ -26,6 +26,12 @@ CASES = {
     neutral=lambda: selection.confident_learning(PROBS, frac_noise=0.0),
     refused=(((2 * PROBS,), {}), ((PROBS,), {"prune": "all"}), ((PROBS,), {"frac_noise": 2.0})),
   ),
+  "fine": Case(
+    make=lambda s: selection.fine(s, warmup=1, every=1),
+    neutral=lambda: selection.fine(warmup=1000),
+    refused=(((1.5,), {}), ((-0.1,), {}), ((), {"warmup": -1}), ((), {"every": 0})),
+    scheduled=True,
+  ),
   "morph": Case(
     make=lambda s: selection.morph(_turned, consistency=s, length=2, max_epochs=2),
     neutral=None,

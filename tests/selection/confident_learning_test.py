@@ -25,7 +25,7 @@ PEER = {  # ours, and theirs
   "self_confidence": "low_self_confidence",
 }
 COUNTED = ("noise_rate", "class", "both")
-SHAPES = [(40, 2), (60, 3), (200, 10)]
+SHAPES = [(40, 2, True), (60, 3, True), (60, 3, False), (200, 10, True)]
 
 
 @pytest.fixture(autouse=True)
