@@ -1,5 +1,6 @@
 """Cases of the selections."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from law_cases.case import Case
@@ -41,6 +42,11 @@ CASES = {
     make=lambda s: selection.prestopping(rate=s, length=2, cap=True),
     neutral=None,
     refused=(((), {}), ((), {"rate": 1.0}), ((), {"stop": -1}), ((), {"stop": 1, "cap": True})),
+  ),
+  "selected": Case(
+    make=lambda s: selection.selected(jnp.arange(10) / 10 >= s - 0.3),
+    neutral=lambda: selection.selected(np.ones(10, bool)),
+    refused=((([0.5, 1.0],), {}), (([[True]],), {})),
   ),
   "small_loss": Case(
     make=lambda s: selection.small_loss(s),

@@ -91,9 +91,7 @@ def theirs(y, probs, prune, **settings):
 
 
 @pytest.mark.filterwarnings("ignore:May not flag all label issues")
-@pytest.mark.parametrize(
-  "rows, classes, x64", [(*shape, True) for shape in SHAPES] + [(60, 3, False)]
-)
+@pytest.mark.parametrize("rows, classes, x64", SHAPES)
 def test_counts_and_flags_are_those_of_cleanlab(rows, classes, x64):
   found, clearly = np.zeros(len(PEER), int), 0
   seeds = range(24) if x64 else range(1, 24, 3)  # in float32 those whose sums are exact
@@ -146,6 +144,16 @@ def test_removal_by_number_is_that_of_cleanlab():
   expected = theirs(y, probs, "class", num_to_remove_per_class=remove)
   np.testing.assert_array_equal(_removed(y, probs, remove), expected)
   assert expected.sum() > 3
+
+
+def test_the_only_row_of_a_class_is_never_pruned_by_counts():
+  y, joint = np.array([0, 0, 0, 1]), np.array([[2, 1], [1, 0]])
+  probs = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]])
+  for prune in ("noise_rate", "class"):
+    found = selection.label_issues(y, probs, prune=prune, joint=joint, min_examples=0)
+    expected = theirs(y, probs, prune, confident_joint=joint, min_examples_per_class=0)
+    np.testing.assert_array_equal(found, expected)
+    assert found.any() and not found[3]
 
 
 def test_thresholds_may_be_given():
