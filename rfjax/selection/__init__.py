@@ -4,6 +4,8 @@ from rfjax.selection._co_teaching import co_teaching as co_teaching
 from rfjax.selection._confident_joint import confident_joint as confident_joint
 from rfjax.selection._confident_learning import ConfidentLearningState as ConfidentLearningState
 from rfjax.selection._confident_learning import confident_learning as confident_learning
+from rfjax.selection._crust import CrustState as CrustState
+from rfjax.selection._crust import crust as crust
 from rfjax.selection._fine import FineState as FineState
 from rfjax.selection._fine import fine as fine
 from rfjax.selection._incv import Incv as Incv

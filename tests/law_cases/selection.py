@@ -27,6 +27,12 @@ CASES = {
     neutral=lambda: selection.confident_learning(PROBS, frac_noise=0.0),
     refused=(((2 * PROBS,), {}), ((PROBS,), {"prune": "all"}), ((PROBS,), {"frac_noise": 2.0})),
   ),
+  "crust": Case(
+    make=lambda s: selection.crust(1 - s / 2, radius=0.2, warmup=1),
+    neutral=lambda: selection.crust(warmup=1000),
+    refused=(((1.5,), {}), ((-0.1,), {}), ((), {"radius": 0.0}), ((), {"capacity": 0})),
+    scheduled=True,
+  ),
   "fine": Case(
     make=lambda s: selection.fine(s, warmup=1, every=1),
     neutral=lambda: selection.fine(warmup=1000),
