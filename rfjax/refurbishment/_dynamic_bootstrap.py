@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from rfjax.core import Batch, Transform, _check, kth_largest
 from rfjax.losses._elements import at_label
 from rfjax.losses._mixup import mixup
-from rfjax.refurbishment._beta_mixture import BetaMixture, beta_mixture, beta_posterior
 from rfjax.losses._prior import prior_penalty
+from rfjax.refurbishment._beta_mixture import BetaMixture, beta_mixture, beta_posterior
 
 _CUT = 0.05  # the share of losses beyond each of the percentiles
 _INSIDE = 1e-3  # scaled losses are cut to [_INSIDE, 1 - _INSIDE]

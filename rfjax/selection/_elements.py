@@ -94,3 +94,55 @@ def refresh_after(
   """The state of a method once the last epoch of a run is over, which nothing has refreshed."""
   refresh = train_step(network, method, tx).refresh
   return refresh(state, data, key=jax.random.fold_in(key, epoch), epoch=epoch)[1].method
+
+
+def check_rows(name: str, values: Any, rows: int) -> None:
+  """Refuses what has not one entry a row, unless it is None."""
+  if values is not None and _check.array(name, values).shape != (rows,):
+    raise ValueError(f"{name} must have one entry for each of {rows} rows, got {values!r}")
+
+
+def square(name: str, matrix: Any) -> Any:
+  """Refuses what is not a square matrix of numbers of at least 0; returns it as an array."""
+  given = _check.numbers(name, matrix, 0.0)
+  if given.ndim != 2 or given.shape[0] != given.shape[1]:
+    raise ValueError(f"{name} must be a square matrix, got shape {given.shape}")
+  return given
+
+
+def labels_and_probs(y: Any, probs: Any, mask: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Labels [N], probabilities [N, C] in float32 at least, and which rows count; all checked."""
+  y, given = _check.array("y", y), _check.numbers("probs", probs, 0.0, 1.0)
+  if given.ndim != 2 or given.shape[:1] != y.shape:
+    raise ValueError(
+      f"probs must have a row for each label, got shape {given.shape} for labels of {y.shape}"
+    )
+  if not _check.traced(y):
+    _check.labels("y", y, given.shape[1], 2)
+  check_rows("mask", mask, given.shape[0])
+  values = jnp.asarray(given)
+  values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+  counts = jnp.ones(given.shape[0], bool) if mask is None else jnp.asarray(mask, bool)
+  return jnp.asarray(y, jnp.int32), values, counts
+
+
+def of_label(values: jax.Array, y: jax.Array) -> jax.Array:
+  """The entries values[i, y[i]], [N]."""
+  return jnp.take_along_axis(values, y[:, None], axis=-1)[:, 0]
+
+
+def class_counts(y: jax.Array, mask: jax.Array, num_classes: int) -> jax.Array:
+  """How many rows that count have each label, int32 [C]."""
+  return jnp.zeros(num_classes, jnp.int32).at[y].add(mask.astype(jnp.int32))
+
+
+def place_in_class(values: jax.Array, y: jax.Array, mask: jax.Array, counts: jax.Array) -> Any:
+  """The place of each row in ascending order of values among the rows of its label, int32 [N].
+
+  Equal values go by row number. Rows that do not count have places of no meaning.
+  """
+  kind = jnp.where(mask, y, counts.size)
+  order = jnp.lexsort((values, kind))
+  rows = jnp.arange(y.size, dtype=jnp.int32)
+  place = jnp.zeros_like(rows).at[order].set(rows)
+  return place - (jnp.cumsum(counts) - counts)[y]

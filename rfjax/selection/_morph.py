@@ -13,12 +13,12 @@ from rfjax.core import (
   Transform,
   _check,
   count,
-  gaussian_mixture,
   history,
   push,
   read,
   write,
 )
+from rfjax.selection._noise_rate import rate_from_areas
 from rfjax.selection._prestopping import memorized, stop_here
 
 
@@ -126,7 +126,7 @@ def morph(
     del params, unused
     epoch, before = jnp.asarray(epoch, jnp.int32), state.stopped < 0
     if rate is None:
-      found = estimate(state.area, data) + shift
+      found = rate_from_areas(state.area, data.valid) + shift
       found = jnp.clip(found, 0.0, 0.9).astype(state.noise_rate.dtype)
       state = state._replace(noise_rate=jnp.where(before & (epoch > 0), found, state.noise_rate))
     fitted = jnp.sum(memorized(state.history, data))
@@ -162,11 +162,6 @@ def morph(
 
   writes = ("keep",) if augment is None else ("keep", "penalty")
   return Transform(init, update, refresh, writes)
-
-
-def estimate(area: jax.Array, rows: Batch) -> jax.Array:
-  """The mean posterior of the upper one of two normal distributions, []."""
-  return rows.mean(gaussian_mixture(area, rows.valid).posterior)
 
 
 def _disagreement(

@@ -1,5 +1,8 @@
 """Cases of the selections."""
 
+import jax.numpy as jnp
+import numpy as np
+
 from law_cases.case import Case
 from rfjax import selection
 
@@ -7,6 +10,9 @@ from rfjax import selection
 def _turned(x, key):
   del key
   return x[:, ::-1]
+
+
+PROBS = np.random.default_rng(7).dirichlet(np.ones(3), 10).astype(np.float32)
 
 
 CASES = {
@@ -22,12 +28,36 @@ CASES = {
     refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"warmup": -1})),
     peers=2,
   ),
-  # Its laws ask two networks that say the same, so they are in its warm-up.
+  "confident_learning": Case(
+    make=lambda s: selection.confident_learning(PROBS, prune="class", frac_noise=s),
+    neutral=lambda: selection.confident_learning(PROBS, frac_noise=0.0),
+    refused=(((2 * PROBS,), {}), ((PROBS,), {"prune": "all"}), ((PROBS,), {"frac_noise": 2.0})),
+  ),
+  "crust": Case(
+    make=lambda s: selection.crust(1 - s / 2, radius=0.2, warmup=1),
+    neutral=lambda: selection.crust(warmup=1000),
+    refused=(((1.5,), {}), ((-0.1,), {}), ((), {"radius": 0.0}), ((), {"capacity": 0})),
+    scheduled=True,
+  ),
   "decoupling": Case(
     make=lambda s: selection.decoupling(warmup=3 * s),
     neutral=lambda: selection.decoupling(warmup=2),
     refused=(((), {"warmup": -1}),),
     peers=2,
+  ),
+  "divide_mix": Case(
+    make=lambda s: selection.divide_mix(_turned, warmup=1, strength=s, ramp_epochs=1.0),
+    neutral=lambda: selection.divide_mix(warmup=2),
+    refused=(((), {"warmup": -1}), ((), {"temperature": 0.0}), ((), {"alpha": -1.0})),
+    scheduled=True,
+    peers=2,
+    asks_again=True,
+  ),
+  "fine": Case(
+    make=lambda s: selection.fine(s, warmup=1, every=1),
+    neutral=lambda: selection.fine(warmup=1000),
+    refused=(((1.5,), {}), ((-0.1,), {}), ((), {"warmup": -1}), ((), {"every": 0})),
+    scheduled=True,
   ),
   "itlm": Case(
     make=lambda s: selection.itlm(s),
@@ -39,13 +69,6 @@ CASES = {
     neutral=lambda: selection.jocor(0.0, strength=0.0),
     refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"strength": 1.5})),
     peers=2,
-  "divide_mix": Case(
-    make=lambda s: selection.divide_mix(_turned, warmup=1, strength=s, ramp_epochs=1.0),
-    neutral=lambda: selection.divide_mix(warmup=2),
-    refused=(((), {"warmup": -1}), ((), {"temperature": 0.0}), ((), {"alpha": -1.0})),
-    scheduled=True,
-    peers=2,
-    asks_again=True,
   ),
   "morph": Case(
     make=lambda s: selection.morph(_turned, consistency=s, length=2, max_epochs=2),
@@ -61,6 +84,11 @@ CASES = {
     make=lambda s: selection.prestopping(rate=s, length=2, cap=True),
     neutral=None,
     refused=(((), {}), ((), {"rate": 1.0}), ((), {"stop": -1}), ((), {"stop": 1, "cap": True})),
+  ),
+  "selected": Case(
+    make=lambda s: selection.selected(jnp.arange(10) / 10 >= s - 0.3),
+    neutral=lambda: selection.selected(np.ones(10, bool)),
+    refused=((([0.5, 1.0],), {}), (([[True]],), {})),
   ),
   "sigua": Case(
     make=lambda s: selection.sigua(s, ascent=0.5, ascend_rate=0.7),
