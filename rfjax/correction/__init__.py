@@ -1,4 +1,10 @@
 """Correction: the softmax output, or the loss, is corrected by the transition of labels."""
 
+from rfjax.correction._anchor_transition import anchor_transition as anchor_transition
 from rfjax.correction._backward import backward as backward
+from rfjax.correction._dual_t import dual_t as dual_t
 from rfjax.correction._forward import forward as forward
+from rfjax.correction._gold_transition import gold_transition as gold_transition
+from rfjax.correction._transition_from_joint import (
+  transition_from_joint as transition_from_joint,
+)
