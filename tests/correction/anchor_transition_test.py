@@ -39,7 +39,7 @@ def test_follows_the_loop_by_hand_also_traced_and_masked():
   for rows in (6, 101):
     probs = posterior(rows)
     for mask in (np.ones(rows, bool), RNG.random(rows) < 0.6):
-      for q in (0, 30, 50, 90, 97, 99.5, 100):
+      for q in (0, 30, 50, 90, 95, 97, 99, 99.5, 100):
         found = estimate(jnp.asarray(probs, jnp.float32), q, jnp.asarray(mask))
         expected = by_hand(probs, q, mask)
         np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=f"{rows} {q}")
