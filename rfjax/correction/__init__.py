@@ -4,6 +4,8 @@ from rfjax.correction._anchor_transition import anchor_transition as anchor_tran
 from rfjax.correction._backward import backward as backward
 from rfjax.correction._dual_t import dual_t as dual_t
 from rfjax.correction._forward import forward as forward
+from rfjax.correction._glc_rounds import glc_rounds as glc_rounds
+from rfjax.correction._gold_loss_correction import gold_loss_correction as gold_loss_correction
 from rfjax.correction._gold_transition import gold_transition as gold_transition
 from rfjax.correction._transition_from_joint import (
   transition_from_joint as transition_from_joint,

@@ -25,4 +25,13 @@ CASES = {
     neutral=lambda: correction.forward(jnp.eye(3)),
     refused=((([[0.5, 0.6], [0.0, 1.0]],), {}), (([[1.0, 0.0]],), {})),
   ),
+  "gold_loss_correction": Case(
+    make=lambda s: correction.gold_loss_correction(_symmetric(s), jnp.arange(10) < 3),
+    neutral=lambda: correction.gold_loss_correction(jnp.eye(3), jnp.arange(10) < 3),
+    refused=(
+      (([[0.5, 0.6], [0.0, 1.0]], [True, False]), {}),
+      ((jnp.eye(3), jnp.arange(3)), {}),
+      ((jnp.eye(3), [[True]]), {}),
+    ),
+  ),
 }
