@@ -10,3 +10,5 @@ from rfjax.correction._gold_transition import gold_transition as gold_transition
 from rfjax.correction._transition_from_joint import (
   transition_from_joint as transition_from_joint,
 )
+from rfjax.correction._vol_min_net import vol_min_matrix as vol_min_matrix
+from rfjax.correction._vol_min_net import vol_min_net as vol_min_net

@@ -34,4 +34,9 @@ CASES = {
       ((jnp.eye(3), [[True]]), {}),
     ),
   ),
+  "vol_min_net": Case(
+    make=lambda s: correction.vol_min_net(s),
+    neutral=lambda: correction.vol_min_net(initial=-200.0),
+    refused=(((-1.0,), {}), ((), {"initial": float("inf")})),
+  ),
 }
