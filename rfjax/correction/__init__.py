@@ -7,6 +7,9 @@ from rfjax.correction._forward import forward as forward
 from rfjax.correction._glc_rounds import glc_rounds as glc_rounds
 from rfjax.correction._gold_loss_correction import gold_loss_correction as gold_loss_correction
 from rfjax.correction._gold_transition import gold_transition as gold_transition
+from rfjax.correction._t_revision import TRevisionState as TRevisionState
+from rfjax.correction._t_revision import t_revision as t_revision
+from rfjax.correction._t_revision_rounds import t_revision_rounds as t_revision_rounds
 from rfjax.correction._transition_from_joint import (
   transition_from_joint as transition_from_joint,
 )

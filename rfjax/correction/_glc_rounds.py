@@ -78,15 +78,15 @@ def glc_rounds(
     ((2, 2), (5,))
   """
   data.require("trusted", by="glc_rounds")
-  settings = {"epochs": epochs, "batch_size": batch_size}
   joined, gold = _joined(data)
-  first, _ = fit(network, after, tx, data, key=key, **settings)
+  first, _ = fit(network, after, tx, data, key=key, epochs=epochs, batch_size=batch_size)
   probs = predict(network, first, data.trusted).probs
   matrix = gold_transition(probs, data.trusted.y, data.trusted.valid)
   method = chain(gold_loss_correction(matrix, gold), after)
   return fit(
-    network, method, tx, joined, key=jax.random.fold_in(key, 1), observe=observe, **settings
-  )
+    network, method, tx, joined, key=jax.random.fold_in(key, 1), epochs=epochs,
+    batch_size=batch_size, observe=observe,
+  )  # fmt: skip
 
 
 def _joined(data: Batch) -> tuple[Batch, jax.Array]:
