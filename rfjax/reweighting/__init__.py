@@ -1,3 +1,7 @@
 """Reweighting: how much each example counts."""
 
+from rfjax.reweighting._active_bias import ActiveBiasState as ActiveBiasState
+from rfjax.reweighting._active_bias import active_bias as active_bias
 from rfjax.reweighting._importance import importance as importance
+from rfjax.reweighting._mentor_net import MentorNetState as MentorNetState
+from rfjax.reweighting._mentor_net import mentor_net as mentor_net
