@@ -23,6 +23,11 @@ CASES = {
     neutral=lambda: reweighting.importance(jnp.eye(3)),
     refused=((([[0.5, 0.6], [0.0, 1.0]],), {}), ((jnp.eye(3),), {"largest": 0.0})),
   ),
+  "l2rw": Case(
+    make=lambda s: reweighting.l2rw(minimum=0.1 * s, trusted_batch_size=4),
+    neutral=lambda: reweighting.l2rw(minimum=1e20),
+    refused=(((), {"minimum": -0.1}), ((), {"trusted_batch_size": 0})),
+  ),
   "mentor_net": Case(
     make=lambda s: reweighting.mentor_net(steps=6, percentile=s, decay=0.2, dropout=_HALF),
     neutral=lambda: reweighting.mentor_net(epochs=1, burn_in=100, dropout=((0.0, 100),)),
