@@ -64,7 +64,7 @@ def l2rw(*, minimum: float | jax.Array = 0.0, trusted_batch_size: int | None = N
     del unused
     batch.require("target", "keep", "weight", by=_NAME)
     trusted = draw_trusted(batch, size, key, _NAME)
-    _, slope = trusted_slope(params, batch, None, trusted, forward, 1.0)
+    slope = trusted_slope(params, batch, None, trusted, forward, 1.0)
     help_of = jnp.maximum(-jnp.sum(batch.target * slope, axis=-1), minimum)
     total = jnp.sum(batch.keep * help_of)
     weight = jnp.sum(batch.keep) * help_of / jnp.where(total > 0, total, 1)

@@ -33,4 +33,9 @@ CASES = {
     neutral=lambda: reweighting.mentor_net(epochs=1, burn_in=100, dropout=((0.0, 100),)),
     refused=(((), {}), ((), {"epochs": 0}), ((), {"epochs": 1, "percentile": 1.1})),
   ),
+  "meta_weight_net": Case(
+    make=lambda s: reweighting.meta_weight_net(s, hidden=5),
+    neutral=None,
+    refused=(((-0.1,), {}), ((), {"hidden": 0}), ((), {"trusted_batch_size": 0})),
+  ),
 }
