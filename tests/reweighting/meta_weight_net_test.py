@@ -109,6 +109,20 @@ def test_a_constant_weight_scales_the_cross_entropy(meta):
   )
 
 
+def test_no_gradient_flows_through_the_weight(meta, start):
+  phi, tx = jax.tree.map(jnp.asarray, start), optax.sgd(1.0)
+  w, _ = meta.LINEAR.init(meta.KEY, meta.X)
+  t = reweighting.meta_weight_net(RATE, tx=tx, hidden=7)
+
+  def run(w):
+    flow = meta.forward_of(meta.LINEAR)(w, meta.dataset())
+    state = rfjax.core.player(phi, tx)
+    out = meta.update(t, flow, w, meta.LINEAR, state=state)[0]
+    return out.weight @ jnp.arange(8.0)
+
+  np.testing.assert_array_equal(jax.jit(jax.grad(run))(w), 0)
+
+
 def test_the_net_starts_as_the_authors_have_it_and_learns(meta):
   t = reweighting.meta_weight_net()
   params, _ = meta.MLP.init(meta.KEY, meta.X)
