@@ -95,8 +95,8 @@ def mlc(
     slope = trusted_slope(params, batch, parts[:, None] * target, trusted, forward, alpha)
     # The trusted loss has this slope in the labels, so its gradient in phi is that of a linear sum.
     linear = lambda phi, slope: jnp.sum(slope * _teach(phi, features, batch.y, batch.num_classes))
-    target = jax.lax.stop_gradient(target).astype(batch.target.dtype)
-    return batch.replace(target=target), descend(linear, state, parts[:, None] * slope, tx)
+    state = descend(linear, state, parts[:, None] * slope, tx)
+    return batch.replace(target=target.astype(batch.target.dtype)), state
 
   return Transform(init, update, writes=("target",))
 
