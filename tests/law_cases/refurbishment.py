@@ -5,6 +5,7 @@ from rfjax import architectures, refurbishment
 
 _NETWORK = architectures.mlp([5], 3)  # that of the laws
 
+
 CASES = {
   "bootstrap_hard": Case(
     make=lambda s: refurbishment.bootstrap_hard(1 - s),
@@ -21,6 +22,7 @@ CASES = {
     neutral=lambda: refurbishment.dynamic_bootstrap(warmup=2),
     refused=(((), {"warmup": -1}), ((), {"alpha": -1.0}), ((), {"strength": -1.0})),
     asks_again=True,
+  ),
   "mlc": Case(
     make=lambda s: refurbishment.mlc(s, hidden=4, embedding=2, skip=True, trusted_batch_size=4),
     neutral=None,

@@ -12,6 +12,7 @@ def _symmetric(s):
 
 _HALF = ((0.5, 50), (0.2, 50))
 
+
 CASES = {
   "active_bias": Case(
     make=lambda s: reweighting.active_bias(1, smoothing=0.05 + s),
