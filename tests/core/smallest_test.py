@@ -53,7 +53,8 @@ CASES = {
   "one takes part": case(np.full(N, 7.0), np.arange(N) == 5),
   "infinities": case(RNG.choice([np.inf, -np.inf, 0.0, 1.0], N), *some),
   "infinite in and out of the mask": case(np.full(N, np.inf), np.arange(N) % 2 == 0),
-  "minus infinity everywhere": case(np.full(N, -np.inf), *few),
+  "minus infinity everywhere": case(np.full(N, -np.inf)),
+  "minus infinity everywhere, padded": case(np.full(N, -np.inf), *few),
   "zeros of both signs": case(RNG.choice([0.0, -0.0], N)),
   "zeros of both signs among others": case(RNG.choice([0.0, -0.0, 1.0, -1.0], N), *some),
   "largest indices": case(
