@@ -82,10 +82,12 @@ def selfie(
       authors' code does. Otherwise only full histories refurbish.
     independent_batches: draw each batch by itself, without replacement, as the authors' code does,
       instead of passing through a permutation; needs a batch size.
-    ask_again: take the loss of a second forward pass, with new dropout, as the authors' code does.
+    ask_again: take the loss of a second forward pass, with new dropout, as the authors' code does;
+      it is cross-entropy, and no other loss may stand in front.
 
   Returns:
-    The transform; it writes target and keep, and with `independent_batches` order.
+    The transform; it writes target and keep, with `independent_batches` order, and with `ask_again`
+    log_probs.
 
   Raises:
     ValueError: for values out of range; in training, where independent batches have no batch size.
@@ -106,12 +108,18 @@ def selfie(
   _check.number("rate", rate, 0.0, 1.0, open_high=True)
   _check.number("threshold", threshold)
   length, warmup = _check.count("length", length), _check.count("warmup", warmup, 0)
+  marks = None if clean is None else _check.array("clean", clean)
 
   def init(data: Batch, **unused: Any) -> SelfieState:
     del unused
     kind = label_type(data.num_classes)
     given = _earlier(refurbished, data)
-    labels = jnp.full(data.num_rows, -1, kind) if given is None else given.astype(kind)
+    if marks is not None and marks.shape != (data.num_rows,):
+      raise ValueError(
+        f"clean must have one mark a row, got shape {marks.shape} for {data.num_rows} rows: pass"
+        " False where a row is not known to be right"
+      )
+    labels = jnp.full(data.num_rows, -1, kind) if given is None else jnp.asarray(given, kind)
     return SelfieState(history(data, length), labels)
 
   def refresh(
@@ -131,8 +139,8 @@ def selfie(
     before = read(state.refurbished, batch.index).astype(jnp.int32)
     before = jnp.where(batch.valid, before, -1)
     now = jnp.where(started & steady & batch.valid, labels, before)
-    known = _small(batch, rate) if clean is None else read(jnp.asarray(clean), batch.index)
-    renewed = (now >= 0) & (~known if clean is not None else True)
+    known = _small(batch, rate) if marks is None else read(jnp.asarray(marks, bool), batch.index)
+    renewed = (now >= 0) & (True if marks is None else ~known)
     keep = jnp.where(started, known | renewed, True)
     fields = _second_pass(batch, params, key, forward) if ask_again else {}
     fields["keep"] = batch.keep * keep
@@ -144,22 +152,23 @@ def selfie(
     state = SelfieState(push(state.history, batch), write(state.refurbished, batch.index, now))
     return batch.replace(**fields), state
 
-  parts = (init, update)
+  writes = ("log_probs", "target", "keep") if ask_again else ("target", "keep")
   if independent_batches:
-    return Transform(*parts, refresh, writes=("target", "keep", "order"))
-  return Transform(*parts, writes=("target", "keep"))
+    return Transform(init, update, refresh, (*writes, "order"))
+  return Transform(init, update, writes=writes)
 
 
 def _earlier(refurbished: Any, data: Batch) -> Any:
   """The labels of an earlier round, checked."""
   if refurbished is None:
     return None
-  if jnp.shape(refurbished) != (data.num_rows,):
+  given = _check.numbers("refurbished", refurbished, -1, data.num_classes - 1)
+  if given.shape != (data.num_rows,):
     raise ValueError(
-      f"refurbished must have one label a row, got shape {jnp.shape(refurbished)} for"
-      f" {data.num_rows} rows: pass -1 where there is none"
+      f"refurbished must have one label a row, got shape {given.shape} for {data.num_rows} rows:"
+      " pass -1 where there is none"
     )
-  return _check.numbers("refurbished", refurbished, -1, data.num_classes - 1)
+  return given
 
 
 def _steady(
@@ -168,6 +177,7 @@ def _steady(
   """The label that the history of each row has most often, [B], and whether it is steady, [B]."""
   shares = votes(past, batch.index, batch.num_classes, empty=phantom) / past.labels.shape[1]
   uncertainty = -jnp.sum(xlogy(shares, shares), axis=-1) / jnp.log(batch.num_classes)
+  uncertainty = jnp.minimum(uncertainty, 1)  # which rounding may exceed
   full = phantom | (read(past.pushes, batch.index) >= past.labels.shape[1])
   return jnp.argmax(shares, axis=-1), full & (uncertainty <= threshold)
 

@@ -20,7 +20,7 @@ from rfjax.core import (
   label_type,
   rounds,
 )
-from rfjax.refurbishment._selfie import selfie
+from rfjax.refurbishment._selfie import _earlier, selfie
 
 
 def selfie_rounds(
@@ -80,7 +80,7 @@ def selfie_rounds(
     (2, 5)
   """
   restarts = _check.count("restarts", restarts, 0)
-  given = settings.pop("refurbished", None)
+  given = _earlier(settings.pop("refurbished", None), data)
   selfie(rate, **settings)  # bad settings are refused here, before anything compiles
   labels = jnp.full(data.num_rows, -1) if given is None else jnp.asarray(given)
   rows = jnp.maximum(jnp.sum(data.valid), 1)

@@ -1,5 +1,7 @@
 """One training step against gradients of a loss written by hand."""
 
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 
 import rfjax
 from rfjax import architectures
-from rfjax.core import Batch, Transform, from_function, train_step
+from rfjax.core import Batch, Network, Transform, from_function, train_step
 
 KEY, WHEN = jax.random.key(0), {"step": 3, "epoch": 1}
 RNG = np.random.default_rng(0)
@@ -131,6 +133,72 @@ def test_a_second_forward_is_differentiable(data, params):
   sign = 1 - 2 * Y
   loss = lambda p: jnp.mean(jnp.logaddexp(0.0, sign * margin(p, X)) + margin(p, 2 * X) ** 2)
   close(state.params, jax.tree.map(jnp.subtract, params, jax.grad(loss)(params)))
+
+
+def dropped(params, x, key):
+  """What a network of dropout says, by hand."""
+  kept = 2 * jax.random.bernoulli(key, 0.5, x.shape)
+  return NETWORK.apply(params, (), x * kept)[0]
+
+
+DROPOUT = Network(
+  NETWORK.init,
+  lambda params, stats, x, *, key, train: (
+    dropped(params, x, key) if train else NETWORK.apply(params, (), x)[0],
+    None,
+    stats,
+  ),
+)
+OTHER = jax.random.key(9)
+
+
+def test_a_second_forward_has_the_same_dropout_and_with_a_key_that_of_the_key(data, params):
+  def ask(b, s, p, *, key, forward, **_):
+    says = {"first": b, "same": forward(p, b), "method": forward(p, b, key=key)}
+    says |= {"other": forward(p, b, key=OTHER), "none": forward(p, b, key=None)}
+    return b, {name: flow.logits for name, flow in says.items()}
+
+  def quiet(d, s, p, *, key, forward, **_):
+    return d, s | {"first": d.logits, "same": forward(p, d), "other": forward(p, d, key=OTHER)}
+
+  step = train_step(DROPOUT, Transform(update=ask, refresh=quiet), optax.sgd(1.0))
+  state = step.init(params, data, key=KEY)
+  said = jax.jit(step.update)(state, data, key=KEY, **WHEN)[0].method
+  network_key, method_key, _ = jax.random.split(KEY, 3)
+  for name in ("first", "same", "none"):
+    close(said[name], dropped(params, X, network_key))
+  close(said["method"], dropped(params, X, method_key))
+  close(said["other"], dropped(params, X, OTHER))
+  for one, two in itertools.combinations(("first", "method", "other"), 2):
+    assert np.any(said[one] != said[two])
+  evaluated = step.refresh(state._replace(method={}), data, key=KEY, epoch=0)[1].method
+  close(evaluated["other"].logits, NETWORK.apply(params, (), X)[0])
+  close(evaluated["same"].logits, evaluated["first"])
+
+
+def test_a_forward_with_a_key_is_differentiable_and_sees_the_fields_of_its_batch(data, params):
+  def twice(b, s, p, *, forward, **_):
+    other = forward(p, b.replace(x=2 * b.x, weight=3 * b.weight), key=OTHER)
+    return b.replace(cost=other.cost, weight=other.weight), s
+
+  step = train_step(DROPOUT, Transform(update=twice), optax.sgd(1.0))
+  state, metrics = jax.jit(step.update)(step.init(params, data, key=KEY), data, key=KEY, **WHEN)
+
+  def loss(p):
+    log_probs = jax.nn.log_softmax(dropped(p, 2 * X, OTHER))
+    return -3 * jnp.mean(log_probs[jnp.arange(6), Y])
+
+  close(metrics["risk"], loss(params))
+  close(state.params, jax.tree.map(jnp.subtract, params, jax.grad(loss)(params)))
+
+
+def test_optax_links_may_ask_with_a_key_too(data, params):
+  seen = {}
+  step = train_step(DROPOUT, rfjax.chain(), optax.chain(spy(seen), optax.sgd(1.0)))
+  step.update(step.init(params, data, key=KEY), data, key=KEY, **WHEN)
+  network_key, *_ = jax.random.split(KEY, 3)
+  close(seen["forward"](params, data).logits, dropped(params, X, network_key))
+  close(seen["forward"](params, data, key=OTHER).logits, dropped(params, X, OTHER))
 
 
 def test_add_penalty_equals_the_loss_side_form(data, params):

@@ -1,0 +1,499 @@
+"""SELFIE against dictionaries and lists, its limits, and what it asks the network."""
+
+import collections
+import functools
+import itertools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rfjax
+from rfjax import architectures, losses, refurbishment
+from rfjax.core import History, Network
+from rfjax.refurbishment import SelfieState, selfie
+
+KEY = jax.random.key(0)
+STEPS, EPOCH, WARMUP = 50, 5, 2  # steps, those of an epoch, and epochs of warm-up
+N, B = 8, 10
+
+
+def start(method, data):
+  return method.init(data, key=KEY, spec=None)
+
+
+def update(method, flow, state, epoch=99):
+  """One update, compiled; after warm-up unless the epoch is given."""
+  extra = {"key": KEY, "step": 0, "forward": None}
+  act = lambda flow, state, epoch: method.update(flow, state, None, epoch=epoch, **extra)
+  return jax.jit(act)(flow, state, epoch)
+
+
+def filled(data, labels, cost=None):
+  """A data set of which the network says these labels."""
+  flow = data.fill(3.0 * jax.nn.one_hot(jnp.asarray(labels), data.num_classes))
+  return flow if cost is None else flow.replace(cost=jnp.asarray(cost, jnp.float32))
+
+
+def dataset(classes, rows=N, seed=0):
+  rng = np.random.default_rng(seed)
+  y = rng.integers(0, classes, rows)
+  return rfjax.Batch.from_arrays(rng.normal(size=(rows, 2)), y, num_classes=classes)
+
+
+def story(classes, doubt, seed=1):
+  """Padded batches of predictions that mostly agree, and change their mind on the way."""
+  rng = np.random.default_rng(seed)
+  rows = np.full((STEPS, B), N)
+  first, second = rng.integers(0, classes, (2, N))
+  turn = rng.integers(15, 45, N)
+  said = rng.integers(0, classes, (STEPS, B))
+  for t in range(STEPS):
+    real = rng.integers(N // 2, N + 1)
+    places = rng.choice(B, real, replace=False)
+    rows[t, places] = rng.choice(N, real, replace=False)
+    for b in places:
+      i = rows[t, b]
+      if rng.random() > doubt:
+        said[t, b] = first[i] if t < turn[i] else second[i]
+  flows = {
+    "rows": rows,
+    "said": said,
+    "cost": rng.integers(0, 6, (STEPS, B, classes)) / 4,  # with ties
+    "target": rng.dirichlet(np.ones(classes), (STEPS, B)).astype(np.float32),
+    "keep": np.where(np.arange(STEPS)[:, None] < 20, 1, rng.choice([0, 0.5, 1], (STEPS, B))),
+  }
+  return flows, rng.permuted(np.append(rng.integers(0, classes, 3), [-1] * (N - 3)))
+
+
+LANES = [
+  (0.25, 0.05), (0.4, 0.0), (0.45, 0.6), (0.0, 1.0), (0.9, 0.05), (0.4, -1.0), (0.3, 0.9)
+]  # fmt: skip
+
+
+def tell(flows, method_of, data):
+  """What the update makes of a story, in a lane for each rate and threshold, [lanes, STEPS]."""
+
+  def lane(rate, threshold):
+    method = method_of(rate, threshold)
+
+    def step(state, at):
+      t, flow = at
+      batch = data.take(flow["rows"])
+      batch = filled(batch.replace(target=flow["target"], keep=flow["keep"] * batch.valid),
+                     flow["said"], flow["cost"])  # fmt: skip
+      out, state = update(method, batch, state, epoch=t // EPOCH)
+      return state, (out.target, out.keep, state)
+
+    return jax.lax.scan(step, start(method, data), (jnp.arange(STEPS), flows))[1]
+
+  flows = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32 if v.dtype == float else None), flows)
+  return jax.jit(jax.vmap(lane))(*jnp.array(LANES).T)
+
+
+def agrees(card, found, flows, y):
+  """Every step of one lane is that of the oracle, exactly."""
+  target, keep, state = jax.tree.map(np.asarray, found)
+  for t in range(STEPS):
+    index, before = flows["rows"][t], flows["keep"][t] * (flows["rows"][t] < N)
+    own = [flows["cost"][t, b, y[i]] if i < N else 0 for b, i in enumerate(index)]
+    renewed, factor = card.step(index, own, flows["said"][t], before, t // EPOCH)
+    wanted = flows["target"][t].copy()
+    for b, label in renewed.items():
+      wanted[b] = np.eye(card.classes)[label]
+    real = index < N
+    np.testing.assert_array_equal(target[t][real], wanted[real], err_msg=f"target of step {t}")
+    np.testing.assert_array_equal(keep[t], before * factor, err_msg=f"keep of step {t}")
+    np.testing.assert_array_equal(state.refurbished[t], card.labels(), err_msg=f"labels of {t}")
+    np.testing.assert_array_equal(state.history.labels[t], card.ring(), err_msg=f"history of {t}")
+    np.testing.assert_array_equal(state.history.pushes[t], card.pushes())
+
+
+@pytest.mark.parametrize("phantom", [False, True])
+@pytest.mark.parametrize(
+  "classes, length, doubt", [(3, 3, 0.2), (3, 4, 0.3), (10, 3, 0.1), (10, 5, 0.1), (200, 15, 0.05)]
+)
+def test_is_the_algorithm_with_dictionaries_and_lists(by_hand, classes, length, doubt, phantom):
+  (flows, given), data = story(classes, doubt), dataset(classes)
+  make = functools.partial(
+    selfie, length=length, warmup=WARMUP, refurbished=given, phantom_votes=phantom
+  )
+  found = tell(flows, lambda rate, threshold: make(rate, threshold=threshold), data)
+  happened, total = {}, collections.Counter()
+  for i, (rate, threshold) in enumerate(LANES):
+    card = by_hand.Card(N, classes, rate, length=length, threshold=threshold, warmup=WARMUP,
+                        given=given, phantom=phantom)  # fmt: skip
+    agrees(card, jax.tree.map(lambda v, i=i: v[i], found), flows, np.asarray(data.y))
+    happened[threshold] = card.happened
+    total += card.happened
+  for what in ("new", "changed", "old", "clean only", "dropped", "round the ring", "in warm-up"):
+    assert total[what] > 10, f"{what} hardly ever happened"
+  assert happened[0.05]["new"] > 10
+  assert (happened[0.05]["divided but certain"] > 0) == (classes == 200)
+  assert happened[-1.0]["new"] == 0 < happened[-1.0]["old"]
+  assert happened[1.0]["dropped"] == 0
+
+
+def test_rows_known_to_be_clean_come_before_refurbishment(by_hand):
+  (flows, given), data, classes = story(5, 0.15), dataset(5), 5
+  clean = np.arange(N) % 3 == 0
+  make = lambda rate, threshold: selfie(
+    rate, threshold=threshold, length=3, warmup=WARMUP, refurbished=given, clean=clean
+  )
+  found = tell(flows, make, data)
+  for i, (rate, threshold) in enumerate(LANES):
+    card = by_hand.Card(N, classes, rate, length=3, threshold=threshold, warmup=WARMUP,
+                        given=given, clean=clean)  # fmt: skip
+    lane = jax.tree.map(lambda v, i=i: v[i], found)
+    agrees(card, lane, flows, np.asarray(data.y))
+    own = (flows["rows"] < N) & np.append(clean, False)[flows["rows"]]
+    np.testing.assert_array_equal(lane[0][own], flows["target"][own])
+    np.testing.assert_array_equal(lane[1][own], flows["keep"][own])
+  assert card.happened["new"] > 20 and card.happened["clean only"] > 20
+  # the rate has nothing to say then
+  jax.tree.map(lambda v: np.testing.assert_array_equal(v[0], v[4]), found)
+
+
+@functools.cache
+def ten():
+  """All 1024 histories of ten predictions of two labels, and others, of ten classes."""
+  rng = np.random.default_rng(3)
+  two = np.array(list(itertools.product([4, 7], repeat=10)))
+  return np.concatenate([two, rng.integers(0, 10, (500, 10)), np.full((10, 10), range(10)).T])
+
+
+def remembered(labels, classes, pushes=None):
+  """A data set and the state after each example was given these labels."""
+  rows, length = labels.shape
+  data = rfjax.Batch.from_arrays(np.zeros((rows, 1)), np.zeros(rows, int), num_classes=classes)
+  pushes = np.full(rows, length) if pushes is None else pushes
+  past = History(jnp.asarray(labels, jnp.int8), jnp.asarray(pushes, jnp.int32))
+  return data, SelfieState(past, jnp.full(rows, -1, jnp.int8))
+
+
+def labels_of(method, data, state):
+  return np.asarray(
+    update(method, data.fill(jnp.zeros((data.num_rows, data.num_classes))), state)[1][1]
+  )
+
+
+def test_the_defaults_ask_for_unanimity():
+  histories = ten()
+  data, state = remembered(histories, 10)
+  found = labels_of(selfie(0.4, length=10), data, state)
+  same = (histories == histories[:, :1]).all(1)
+  np.testing.assert_array_equal(found, np.where(same, histories[:, 0], -1))
+  assert same.sum() == 12
+
+
+@pytest.mark.parametrize(
+  "classes, refurbished", [(10, False), (134, False), (135, True), (200, True)]
+)
+def test_one_dissent_of_fifteen_passes_from_135_classes_on(classes, refurbished):
+  rows = np.full((15, 15), 101 % classes)
+  rows[np.arange(15), np.arange(15)] = 3
+  data, state = remembered(rows, classes)
+  state = state._replace(
+    history=state.history._replace(labels=jnp.asarray(rows, jnp.int16)),
+    refurbished=state.refurbished.astype(jnp.int16),
+  )
+  found = labels_of(selfie(0.4), data, state)
+  np.testing.assert_array_equal(found, rows[0, 1] if refurbished else -1)
+  assert (labels_of(selfie(0.4, threshold=0.0), data, state) == -1).all()
+
+
+@pytest.mark.parametrize("classes, length", [(3, 3), (4, 4), (6, 6), (7, 7), (2, 9), (3, 6)])
+def test_from_threshold_one_on_every_full_history_gives_its_majority(classes, length):
+  rng = np.random.default_rng(0)
+  if classes**length <= 800:
+    histories = np.array(list(itertools.product(range(classes), repeat=length)))
+  else:
+    shuffled = rng.permuted(np.tile(np.arange(classes), (20, 1)), axis=1)
+    histories = np.concatenate([rng.integers(0, classes, (300, length)), shuffled])
+  majority = [min(range(classes), key=lambda k: (-list(h).count(k), k)) for h in histories]
+  pushes = np.where(np.arange(len(histories)) % 5 == 4, length - 1, length + 2)
+  data, state = remembered(histories, classes, pushes)
+  flow = filled(data, np.ones(len(histories), int))
+  out, after = update(selfie(0.99, threshold=1.0, length=length), flow, state)
+  full = pushes >= length
+  np.testing.assert_array_equal(after.refurbished, np.where(full, majority, -1))
+  np.testing.assert_array_equal(out.target[full], np.eye(classes)[majority][full])
+  np.testing.assert_array_equal(out.target[~full], flow.target[~full])
+  assert (out.keep[full] == 1).all()
+
+
+def test_phantom_votes_are_for_class_zero():
+  histories = np.array([[0, 0, 0, 0], [2, 0, 0, 0], [0, 0, 0, 0], [2, 2, 2, 2]])
+  data, state = remembered(histories, 3, np.array([0, 1, 3, 4]))
+  found = {
+    phantom: labels_of(selfie(0.4, length=4, phantom_votes=phantom), data, state).tolist()
+    for phantom in (False, True)
+  }
+  assert found == {False: [-1, -1, -1, 2], True: [0, -1, 0, 2]}
+
+
+def test_permuting_the_batch_changes_nothing():
+  rng, data = np.random.default_rng(2), dataset(4, rows=12)
+  rows = np.append(rng.permutation(12)[:9], [12, 12, 12])
+  order, said, cost = rng.permutation(12), rng.integers(0, 4, 12), rng.integers(0, 2, (12, 4))
+  histories = np.where(rng.random((12, 3)) < 0.8, rng.integers(0, 4, (12, 1)), 2)
+  state = remembered(histories, 4)[1]._replace(
+    refurbished=jnp.asarray(rng.integers(-1, 2, 12), jnp.int8)
+  )
+  method = selfie(0.5, threshold=0.1, length=3, warmup=0)
+  act = jax.jit(lambda r, s, c: update(method, filled(data.take(r), s, c), state))
+  (one, after), (two, again) = (act(*(v[p] for v in (rows, said, cost)))
+                                for p in (np.arange(12), order))  # fmt: skip
+  np.testing.assert_array_equal(two.keep, one.keep[order])
+  np.testing.assert_array_equal(two.target, one.target[order])
+  chex.assert_trees_all_equal(after, again)
+  assert 0 < one.keep.sum() < 9 and (one.target != filled(data.take(rows), said).target).any()
+
+
+def test_rows_that_are_not_refurbished_keep_their_soft_target():
+  histories = np.array([[1, 1, 1], [0, 1, 2], [2, 2, 2], [0, 0, 1], [1, 0, 2]])
+  data, state = remembered(histories, 3)
+  method = rfjax.chain(losses.label_smoothing(0.3), selfie(0.0, length=3, warmup=0))
+  flow = filled(data, [0] * 5)
+  out, _ = update(method, flow, ((), state))
+  soft = np.array([0.8, 0.1, 0.1])
+  np.testing.assert_allclose(
+    out.target, [[0, 1, 0], soft, [0, 0, 1], soft, soft], rtol=1e-6, atol=1e-7
+  )
+  np.testing.assert_array_equal(out.keep, 1)
+
+
+# Whole runs.
+
+CLASSES, ROWS, SIZE, EPOCHS, LEARNING = 3, 12, 5, 10, 2.0
+X = np.random.default_rng(7).normal(size=(ROWS, 3)).astype(np.float32)
+Y = np.random.default_rng(8).integers(0, CLASSES, ROWS)
+WEIGHTS = 0.3 * np.random.default_rng(9).normal(size=(3, CLASSES)).astype(np.float32)
+LINEAR = architectures.from_function(lambda key, x: jnp.asarray(WEIGHTS), lambda w, x: x @ w)
+
+
+def linear():
+  return rfjax.Batch.from_arrays(X, Y, num_classes=CLASSES)
+
+
+def run(method, network=LINEAR, key=KEY, **options):
+  options = {"epochs": EPOCHS, "batch_size": SIZE} | options
+  train = lambda key: rfjax.fit(network, method, optax.sgd(LEARNING), linear(), key=key, **options)
+  return jax.jit(train)(key)
+
+
+@pytest.mark.parametrize("given", [None, np.where(np.arange(ROWS) % 4, -1, 1)])
+def test_a_run_is_sgd_by_hand(by_hand, given):
+  method = rfjax.chain(
+    losses.label_smoothing(0.1),
+    selfie(0.4, threshold=0.3, length=3, warmup=4, refurbished=given),
+  )
+  state, log = run(method, observe=lambda state, view: view.order)
+  card = by_hand.Card(ROWS, CLASSES, 0.4, length=3, threshold=0.3, warmup=4,
+                      given=[-1] * ROWS if given is None else given)  # fmt: skip
+  weights, risks = by_hand.descend(
+    card, WEIGHTS.astype(float), log.observed, X.astype(float), Y, 0.1, LEARNING
+  )
+  found = state.method[1]
+  np.testing.assert_array_equal(found.refurbished, card.labels())
+  np.testing.assert_array_equal(found.history.labels, card.ring())
+  np.testing.assert_array_equal(found.history.pushes, EPOCHS)
+  np.testing.assert_allclose(state.params, weights, rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(log.risk, risks, rtol=1e-4)
+  assert card.happened["new"] > 10 and card.happened["dropped"] > 2
+  assert (card.happened["in warm-up"] > 0) == (given is not None)
+
+
+@functools.cache
+def plain():
+  return run(rfjax.chain())
+
+
+@pytest.mark.parametrize("settings", [
+  {"rate": 0.0, "threshold": -1.0, "warmup": 0}, {"rate": 0.4, "threshold": 1.0, "warmup": EPOCHS}
+])  # fmt: skip
+def test_neither_selection_nor_threshold_is_plain_training(settings):
+  (state, log), (other, wanted) = run(selfie(length=2, **settings)), plain()
+  chex.assert_trees_all_close((state.params, log.risk), (other.params, wanted.risk), rtol=1e-5)
+  assert (state.method.refurbished == -1).all()
+
+
+def test_the_first_epoch_after_warmup_is_the_first_to_leave_rows_out():
+  method = selfie(0.5, threshold=-1.0, warmup=3)
+  data = linear().fill(jnp.asarray(X @ WEIGHTS))
+  kept = [update(method, data, start(method, data), epoch=e)[0].keep.sum() for e in range(5)]
+  assert kept == [ROWS, ROWS, ROWS, ROWS / 2, ROWS / 2]
+
+
+def test_many_seeds_and_rates_are_the_loop():
+  def train(seed, rate):
+    network, method = (
+      architectures.mlp([4], CLASSES),
+      selfie(rate, threshold=0.3, length=2, warmup=2),
+    )
+    key, tx = jax.random.key(seed), optax.sgd(LEARNING)
+    state, log = rfjax.fit(network, method, tx, linear(), key=key, epochs=6, batch_size=SIZE)
+    return state, log.risk
+
+  seeds, rates = jnp.arange(3, dtype=jnp.uint32), jnp.array([0.0, 0.25, 0.6])
+  many = jax.jit(jax.vmap(jax.vmap(train, (None, 0)), (0, None)))(seeds, rates)
+  single = jax.jit(train)
+  for s, r in np.ndindex(3, 3):
+    state, risk = single(seeds[s], rates[r])
+    lane = jax.tree.map(lambda v, s=s, r=r: v[s, r], many)
+    chex.assert_trees_all_equal(lane[0].method, state.method)
+    chex.assert_trees_all_close(
+      (lane[0].params, lane[1]), (state.params, risk), rtol=1e-4, atol=1e-5
+    )
+  assert len(np.unique(many[1][..., -1])) == 9 and (many[0].method.refurbished >= 0).any()
+
+
+def test_independent_batches_are_draws_without_repeats():
+  method, data = selfie(0.2, independent_batches=True), dataset(2, rows=7)
+  assert method.writes == ("target", "keep", "order")
+  flow = data.fill(jnp.zeros((7, 2))).replace(order=jnp.zeros((3, 3), jnp.int32))
+  draw = lambda key: method.refresh(flow, start(method, data), None, key=key, epoch=0)[0].order
+  assert draw(KEY).dtype == jnp.int32
+  orders = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(KEY, 1000)))
+  assert orders.shape == (1000, 3, 3) and orders.min() == 0 and orders.max() == 6
+  assert all(len(set(batch)) == 3 for batch in orders.reshape(-1, 3))
+  shares = np.bincount(orders.ravel(), minlength=7) / orders.size
+  np.testing.assert_allclose(shares, 1 / 7, atol=0.01)
+  first = np.bincount(orders[..., 0].ravel(), minlength=7) / 3000
+  np.testing.assert_allclose(first, 1 / 7, atol=0.03)
+  # The second batch does not know of the first one: they share 3 * 3 / 7 rows on average.
+  shared = [len(set(a) & set(b)) for a, b, _ in orders]
+  assert abs(np.mean(shared) - 9 / 7) < 0.08
+  np.testing.assert_array_equal(draw(KEY), draw(KEY))
+  assert (draw(KEY) != draw(jax.random.key(1))).any()
+
+
+def test_independent_batches_are_what_a_run_is_served():
+  see = lambda state, view: view.order
+  method = selfie(0.2, length=3, warmup=2, independent_batches=True)
+  orders = [np.asarray(run(method, observe=see, key=key)[1].observed)
+            for key in (KEY, KEY, jax.random.key(1))]  # fmt: skip
+  steps = -(-ROWS // SIZE)
+  assert orders[0].shape == (EPOCHS, steps, SIZE) and orders[0].max() < ROWS
+  assert all(len(set(batch)) == SIZE for batch in orders[0].reshape(-1, SIZE))
+  passes = [len(set(epoch.ravel())) for epoch in orders[0]]
+  assert min(passes) < ROWS, "every epoch saw all rows, as a permutation does"
+  np.testing.assert_array_equal(orders[0], orders[1])
+  assert (orders[0] != orders[2]).any() and (orders[0][0] != orders[0][1]).any()
+  with pytest.raises(ValueError, match="needs batches: pass batch_size="):
+    run(method, batch_size=None)
+
+
+def dropped(params, x, key):
+  return (x * 2 * jax.random.bernoulli(key, 0.5, x.shape)) @ params
+
+
+DROPOUT = Network(
+  lambda key, x: (jnp.asarray(WEIGHTS), ()),
+  lambda w, stats, x, *, key, train: (dropped(w, x, key) if train else x @ w, None, stats),
+)
+
+
+@pytest.mark.parametrize("network, same", [(LINEAR, True), (DROPOUT, False)])
+def test_asking_again_changes_something_with_dropout_only(network, same):
+  after = []
+  for ask in (False, True):
+    method = selfie(0.25, length=2, warmup=0, ask_again=ask)
+    step = rfjax.train_step(network, method, optax.sgd(1.0))
+    before = step.init(jnp.asarray(WEIGHTS), linear(), key=KEY)
+    after.append(jax.jit(step.update)(before, linear(), key=KEY, step=0, epoch=0)[0])
+  assert np.allclose(after[0].params, after[1].params, rtol=1e-5) == same
+  chex.assert_trees_all_equal(after[0].method, after[1].method)
+
+
+def test_asking_again_selects_and_remembers_by_the_first_answer_and_learns_by_the_second():
+  data, key = linear(), jax.random.key(4)
+  method = selfie(0.5, threshold=-1.0, length=3, warmup=0, ask_again=True)
+  step = rfjax.train_step(DROPOUT, method, optax.sgd(1.0))
+  before = step.init(jnp.asarray(WEIGHTS), data, key=KEY)
+  after, metrics = jax.jit(step.update)(before, data, key=key, step=0, epoch=0)
+  network_key, method_key, _ = jax.random.split(key, 3)
+  first, second = (jax.nn.log_softmax(dropped(WEIGHTS, X, k)) for k in (network_key, method_key))
+  np.testing.assert_array_equal(after.method.history.labels[:, 0], first.argmax(1))
+  assert (first.argmax(1) != second.argmax(1)).any()
+  loss = -np.asarray(first)[np.arange(ROWS), Y]
+  keep = np.zeros(ROWS)
+  keep[np.argsort(loss, kind="stable")[: ROWS // 2]] = 1
+
+  def risk(w):
+    z = jax.nn.log_softmax(dropped(w, X, method_key))
+    return -jnp.sum(keep * z[jnp.arange(ROWS), Y]) / keep.sum()
+
+  value, slope = jax.value_and_grad(risk)(jnp.asarray(WEIGHTS))
+  np.testing.assert_allclose(metrics["risk"], value, rtol=1e-5)
+  np.testing.assert_allclose(after.params, WEIGHTS - slope, rtol=1e-4, atol=1e-6)
+
+
+def test_asking_again_loses_no_loss_in_silence():
+  with pytest.raises(ValueError, match="transform 1 of the chain"):
+    rfjax.chain(losses.gce(0.7), selfie(0.2, ask_again=True))
+  rfjax.chain(losses.gce(0.7), selfie(0.2))
+
+
+def test_labels_of_an_earlier_round_hold_from_the_first_step_on():
+  data, given = dataset(4), np.array([-1, 3, -1, 0, 2, -1, -1, 1])
+  method = selfie(0.5, warmup=3, refurbished=given)
+  state = start(method, data)
+  assert state.refurbished.dtype == jnp.int8
+  out, after = update(method, filled(data, [0] * N), state, epoch=0)
+  wanted = np.eye(4)[np.where(given >= 0, given, data.y)]
+  np.testing.assert_array_equal(out.target, wanted)
+  np.testing.assert_array_equal(out.keep, 1)
+  np.testing.assert_array_equal(after.refurbished, given)
+  late, _ = update(method, filled(data, [0] * N), state, epoch=3)
+  assert (late.keep[given >= 0] == 1).all() and late.keep.sum() < N
+  traced = jax.jit(lambda given: start(selfie(0.5, refurbished=given), data))(jnp.asarray(given))
+  chex.assert_trees_all_equal(traced, start(selfie(0.5, refurbished=given), data))
+
+
+@pytest.mark.parametrize("given, message", [
+  (np.zeros(N - 1, int), r"refurbished must have one label a row, got shape \(7,\) for 8 rows"),
+  (np.zeros((N, 1), int), "refurbished must have one label a row"),
+  (np.full(N, 4), r"refurbished must lie in \[-1, 3\], got 4"),
+  (np.full(N, -2), r"refurbished must lie in \[-1, 3\], got -2"),
+  ([-1] * (N + 1), r"refurbished must have one label a row, got shape \(9,\) for 8 rows"),
+  (["a"] * N, "refurbished must hold numbers"),
+])  # fmt: skip
+def test_bad_labels_of_an_earlier_round_are_refused(given, message):
+  with pytest.raises(ValueError, match=message):
+    start(selfie(0.2, refurbished=given), dataset(4))
+
+
+@pytest.mark.parametrize("clean", [np.ones(N - 1, bool), np.array([0, 3]), np.ones((N, 1), bool)])
+def test_marks_of_other_rows_are_refused(clean):
+  with pytest.raises(ValueError, match="clean must"):
+    start(selfie(0.2, clean=clean), dataset(4))
+
+
+@pytest.mark.parametrize("clean", [[1, 0] * (N // 2), np.array([1.0, 0.0] * (N // 2))])
+def test_marks_may_be_numbers(clean):
+  data, wanted = dataset(4), np.arange(N) % 2 == 0
+  flow = filled(data, [0] * N)
+  outs = [update(m, flow, start(m, data)) for m in (selfie(0.2, clean=c) for c in (clean, wanted))]
+  np.testing.assert_array_equal(outs[0][0].keep, wanted)
+  chex.assert_trees_all_equal(*outs)
+
+
+@pytest.mark.parametrize("settings", [
+  {"rate": 1.0}, {"rate": -0.1}, {"rate": float("nan")}, {"threshold": float("nan")},
+  {"threshold": "a"}, {"length": 0}, {"length": 2.5}, {"warmup": -1}, {"warmup": 1.5},
+])  # fmt: skip
+def test_settings_out_of_range_are_refused(settings):
+  with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
+    selfie(**({"rate": 0.2} | settings))
+
+
+def test_what_it_writes_and_where_its_defaults_are():
+  data = dataset(300)
+  state = start(selfie(0.2), data)
+  assert state.refurbished.dtype == state.history.labels.dtype == jnp.int16
+  assert state.history.labels.shape == (N, 15) and (state.refurbished == -1).all()
+  assert refurbishment.selfie(0.2).writes == ("target", "keep")
