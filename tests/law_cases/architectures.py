@@ -11,6 +11,16 @@ def _symmetric(s):
 
 
 CASES = {
+  "noise_layer": Case(
+    make=lambda s: architectures.noise_layer(s, warmup=1),
+    neutral=lambda: architectures.noise_layer(0.0),
+    refused=(
+      ((-0.1,), {}),
+      ((0.1,), {"initial": [[0.5, 0.6], [0.0, 1.0]]}),
+      ((0.1,), {"warmup": -1}),
+      ((0.1,), {"param": "clipped"}),
+    ),
+  ),
   "s_model": Case(
     make=lambda s: architectures.s_model(_symmetric(s)),
     neutral=lambda: architectures.s_model(jnp.eye(3)),
