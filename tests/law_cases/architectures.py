@@ -10,6 +10,11 @@ def _symmetric(s):
   return (1 - 0.5 * s) * jnp.eye(3) + 0.25 * s * (1 - jnp.eye(3))
 
 
+def _prior(s):
+  return jnp.array([1.0, 0.0, 0.0]) + 0.5 * s * jnp.array([-1.0, 0.5, 0.5])
+
+
+_CONFUSING = [[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [1.0, 0.0, 0.0]]
 _MASK = [[1, 1, 0], [0, 1, 1], [1, 0, 1]]
 
 CASES = {
@@ -42,6 +47,20 @@ CASES = {
       ((0.1,), {"warmup": -1}),
       ((0.1,), {"param": "clipped"}),
     ),
+  ),
+  "probabilistic_noise": Case(
+    make=lambda s: architectures.probabilistic_noise(_CONFUSING, prior=_prior(s)),
+    neutral=lambda: architectures.probabilistic_noise(_CONFUSING, prior=[1.0, 0.0, 0.0]),
+    refused=(
+      (([[0.5, 0.6], [0.0, 1.0]],), {}),
+      ((jnp.eye(3),), {}),
+      ((_CONFUSING,), {"prior": [0.5, 0.6, 0.2]}),
+    ),
+  ),
+  "rog": Case(
+    make=lambda s: architectures.rog(1 - 0.5 * s),
+    neutral=None,
+    refused=(((0.0,), {}), ((1.1,), {}), ((), {"steps": -1}), ((), {"prior": "flat"})),
   ),
   "s_model": Case(
     make=lambda s: architectures.s_model(_symmetric(s)),
