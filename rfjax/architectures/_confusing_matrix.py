@@ -67,8 +67,10 @@ def confusing_matrix(
   # Of equally good numbers the largest; rounding must not break the tie.
   good = fit >= jnp.max(fit, axis=1, keepdims=True) - 1e-6
   number = classes - jnp.argmax(good[:, ::-1], axis=1)
-  kept = jnp.zeros_like(shares).at[jnp.arange(classes)[:, None], order].set(
-    jnp.where(jnp.arange(classes) < number[:, None], largest, 0)
+  kept = (
+    jnp.zeros_like(shares)
+    .at[jnp.arange(classes)[:, None], order]
+    .set(jnp.where(jnp.arange(classes) < number[:, None], largest, 0))
   )
   kept = jnp.where(wrong > 0, kept, others)
   return kept / jnp.sum(kept, axis=1, keepdims=True)

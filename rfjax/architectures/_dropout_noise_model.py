@@ -1,4 +1,4 @@
-"""The dropout noise model: a second softmax behind a linear layer that forgets some of its units."""
+"""The dropout noise model: a second softmax behind a linear layer that drops some units."""
 
 from typing import Any
 

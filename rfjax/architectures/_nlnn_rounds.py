@@ -78,9 +78,9 @@ def nlnn_rounds(
     ((3, 10), (4, 2))
   """
   restarts = _check.count("restarts", restarts, 0)
-  if initial is not None:
-    initial = _check.transition("initial", initial)
-    _check.classes("initial", initial.shape[0], data)
+  given = None if initial is None else _check.transition("initial", initial)
+  if given is not None:
+    _check.classes("initial", given.shape[0], data)
 
   def turn(memory: tuple[NLNNState, jax.Array], key: jax.Array) -> Any:
     known, first = memory
@@ -89,12 +89,12 @@ def nlnn_rounds(
       network, method, tx, data, key=key, epochs=epochs, batch_size=batch_size, observe=observe
     )
     said = predict(network, state, data)
-    if initial is None:
+    if given is None:
       seen = confusion(said.log_probs, data.y, data.valid).astype(known.transition.dtype)
       known = known._replace(transition=jnp.where(first, seen, known.transition))
     known = em(said, known)
     return (known, jnp.zeros_like(first)), (state._replace(method=known), log)
 
-  known = start(data, jnp.eye(data.num_classes) if initial is None else initial)
+  known = start(data, jnp.eye(data.num_classes) if given is None else given)
   _, (states, log) = rounds(turn, (known, jnp.array(True)), key=key, count=restarts + 1)
   return jax.tree.map(lambda leaf: leaf[-1], states), log

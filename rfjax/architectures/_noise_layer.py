@@ -29,8 +29,8 @@ def noise_layer(
   Q \ge 0,\; Q \mathbf{1} = \mathbf{1}$$
 
   Q takes gradient steps of its own beside those of the network. If the network errs by a matrix A,
-  then A Q is the noise T, and tr(T) <= tr(Q) wherever each diagonal entry of Q is the largest of its
-  column: at the least trace Q is T, and the network does not err. Q starts at the identity and
+  then A Q is the noise T, and tr(T) <= tr(Q) wherever each diagonal entry of Q is the largest of
+  its column: at the least trace Q is T, and the network does not err. Q starts at the identity and
   stays there while the network learns what it learns first. `predict` leaves it out.
 
   Args:

@@ -1,5 +1,6 @@
 """A probabilistic noise model: labels are right, or wrong at random, or mistaken for another."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ def probabilistic_noise(
   confusing: ArrayLike,
   tx: optax.GradientTransformation | None = None,
   *,
-  prior: ArrayLike = _THIRD,
+  prior: ArrayLike | Sequence[float] = _THIRD,
   types: Network | None = None,
   params: Any = None,
 ) -> Transform:
@@ -43,8 +44,8 @@ def probabilistic_noise(
       be traced.
     tx: the optimizer of the second network; Adam with a rate of 0.001 when None.
     prior: s [3] at the start, when the second network is linear; may be traced.
-    types: the second network, of 3 classes and without statistics, which reads x; when None a linear
-      function of the first network's features, which do not learn from it.
+    types: the second network, of 3 classes and without statistics, which reads x; when None a
+      linear function of the first network's features, which do not learn from it.
     params: its parameters at the start; its own initial ones when None.
 
   Returns:

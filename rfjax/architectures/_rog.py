@@ -29,9 +29,7 @@ class RoGState(NamedTuple):
   speaks: jax.Array
 
 
-def rog(
-  fraction: float | jax.Array = 0.7, *, steps: int = 1, prior: str = "counts"
-) -> Transform:
+def rog(fraction: float | jax.Array = 0.7, *, steps: int = 1, prior: str = "counts") -> Transform:
   r"""RoG, robust inference via a generative classifier on the features of a trained network.
 
   $$\mathrm{logits}_c \leftarrow \mu_c^\top \Sigma^+ f - \tfrac{1}{2} \mu_c^\top \Sigma^+ \mu_c +

@@ -31,9 +31,9 @@ def webly_rounds(
   $$R_{ij} = \mathrm{mean}_{t:\, \tilde y_t = i}\; p_t(j), \qquad
   \mathrm{loss}_t = -\sum_j R_{\tilde y_t j} \log p_t(j)$$
 
-  with p the network of the first stage on the hard examples. The survey describes the second stage
-  as a noise adaptation layer that starts from the confusion matrix of the hard examples, and learns;
-  the authors' code is the fixed smoothing above.
+  with R of the network of the first stage on the hard examples. The survey describes the second
+  stage as a noise adaptation layer that starts from the confusion matrix of the hard examples, and
+  learns; the authors' code is the fixed smoothing above.
 
   Args:
     network: the network.
@@ -74,7 +74,9 @@ def webly_rounds(
   later = epochs if fine_tune_epochs is None else fine_tune_epochs
   later = _check.count("fine_tune_epochs", later, 0)
   if not isinstance(easy, Batch):
-    raise ValueError(f"easy must be a Batch, got {type(easy).__name__}: use Batch.subset for a part")
+    raise ValueError(
+      f"easy must be a Batch, got {type(easy).__name__}: use Batch.subset for a part"
+    )
   first_key, second_key = jax.random.split(key)
   settings = {"batch_size": batch_size, "observe": observe}
   state, first = fit(network, identity, tx, easy, key=first_key, epochs=epochs, **settings)

@@ -24,7 +24,9 @@ def test_follows_the_loop_by_hand(check, on):
     t = architectures.dropout_noise_model(rate, on=on, tx=optax.sgd(LR))
     state = check.init(t, flow)
     for key in jax.random.split(KEY, 3):
-      drawn = uniform(key, flow, (CLASSES,)) if on == "outputs" else jax.random.uniform(key, w.shape)
+      drawn = (
+        uniform(key, flow, (CLASSES,)) if on == "outputs" else jax.random.uniform(key, w.shape)
+      )
       kept = np.asarray(drawn) >= rate
       slope, said = np.zeros_like(w), []
       for row in range(ROWS):

@@ -1,5 +1,7 @@
 """NLNN: expectation and maximisation against loops in float64, and what EM promises."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,7 +81,7 @@ def test_it_waits_and_then_runs_every_so_often(check):
   states = [check.init(t, flow)]
   for epoch in range(8):
     states.append(turn(states[-1], epoch))
-  same = [bool((a.posterior == b.posterior).all()) for a, b in zip(states, states[1:], strict=False)]
+  same = [bool((a.posterior == b.posterior).all()) for a, b in itertools.pairwise(states)]
   assert same == [True, True, False, True, True, False, True, True]
   np.testing.assert_array_equal(states[2].posterior, np.eye(CLASSES)[Y])
   p = check.softmax(LOGITS)

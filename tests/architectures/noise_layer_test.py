@@ -1,4 +1,4 @@
-"""The linear noise layer: its steps by hand, forward correction, and why least trace is the noise."""
+"""The linear noise layer: its steps by hand, forward correction, and why the trace is penalised."""
 
 import jax
 import jax.numpy as jnp
@@ -134,9 +134,7 @@ def test_the_penalty_finds_the_noise_and_without_it_the_layer_stays(check):
   @jax.jit
   def learned(strength):
     t = architectures.noise_layer(strength, warmup=20, tx=optax.sgd(0.05))
-    state, _ = rfjax.fit(
-      network, t, optax.adam(0.05), data, key=jax.random.key(0), epochs=3000
-    )
+    state, _ = rfjax.fit(network, t, optax.adam(0.05), data, key=jax.random.key(0), epochs=3000)
     return state.method.params, jax.nn.softmax(state.params)
 
   q, p = learned(0.02)

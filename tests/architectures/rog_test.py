@@ -119,7 +119,10 @@ def test_rows_that_do_not_count_and_classes_without_rows():
   np.testing.assert_allclose(some.covariance, tied, rtol=1e-9)
   np.testing.assert_array_equal(some.kept, valid)
   np.testing.assert_allclose(said[:, :3], three_said, atol=1e-9)
-  assert (said[:, 3] < -100).all()
+  assert (said[:, 3] < -100).all() and np.isfinite(said).all()
+  with jax.enable_x64(True):
+    even = FIT(jnp.asarray(FEATURES), Y, num_classes=4, key=KEY, prior="uniform")
+  np.testing.assert_allclose(np.exp(even.log_prior), [1 / 3] * 3 + [0], atol=1e-12)
 
 
 NETWORK = architectures.mlp([8])

@@ -1,4 +1,4 @@
-"""Webly supervised learning: the graph by a loop, both forms of the second stage, and the recipe."""
+"""Webly supervised learning: the graph by a loop, both forms of the second stage, the recipe."""
 
 import functools
 
