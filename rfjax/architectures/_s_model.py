@@ -47,7 +47,8 @@ def s_model(initial: ArrayLike, tx: optax.GradientTransformation | None = None) 
   """
   given = _check.transition("initial", initial)
 
-  def start(data: Batch) -> jax.Array:
+  def start(data: Batch, **unused: Any) -> jax.Array:
+    del unused
     _check.classes("initial", given.shape[0], data)
     return log_transition(given)
 

@@ -1,0 +1,142 @@
+"""Webly supervised learning: the graph by a loop, both forms of the second stage, the recipe."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rfjax
+from rfjax import architectures
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+ROWS, CLASSES = 10, 3
+LOGITS = RNG.normal(size=(ROWS, CLASSES))
+Y = np.array([0, 0, 1, 1, 1, 2, 2, 0, 1, 2])
+NETWORK = architectures.mlp([4], CLASSES)
+TX = optax.sgd(0.3)
+
+
+def by_hand(p, y, classes=CLASSES):
+  """Of the rows with label i, the mean probability of j."""
+  graph = np.eye(classes)
+  for i in range(classes):
+    if (y == i).any():
+      graph[i] = p[y == i].mean(0)
+  return graph
+
+
+@functools.cache
+def easy_and_hard():
+  x = RNG.normal(size=(ROWS, 2)).astype(np.float32)
+  hard = rfjax.Batch.from_arrays(x, Y, num_classes=CLASSES)
+  return rfjax.Batch.from_arrays(x[:6] * 2, Y[:6], num_classes=CLASSES), hard
+
+
+def test_the_graph_is_the_loop(check):
+  p = check.softmax(LOGITS)
+  graph = architectures.relationship_graph(jnp.log(p), Y)
+  np.testing.assert_allclose(graph, by_hand(p, Y), rtol=1e-5)
+  valid = Y != 1
+  graph = architectures.relationship_graph(jnp.log(p), Y, valid)
+  np.testing.assert_allclose(graph, by_hand(p[valid], Y[valid]), rtol=1e-5)
+  np.testing.assert_array_equal(graph[1], [0, 1, 0])
+
+
+def test_the_gradient_is_the_softmax_minus_the_row_of_the_label(check):
+  graph = check.stochastic(RNG, CLASSES)
+  with jax.enable_x64(True):
+    flow, t = check.filled(LOGITS, Y), architectures.webly(graph)
+    slopes = check.gradient(t, flow)
+    out, state = check.update(t, flow)
+    soft = flow.replace(target=jnp.asarray(check.softmax(LOGITS)))
+    mixed, _ = check.update(t, soft)
+  np.testing.assert_allclose(slopes, check.softmax(LOGITS) - graph[Y], atol=1e-12)
+  np.testing.assert_allclose(out.target, graph[Y], atol=1e-12)
+  np.testing.assert_allclose(mixed.target, check.softmax(LOGITS) @ graph, atol=1e-12)
+  np.testing.assert_array_equal(state.graph, graph)
+
+
+@functools.cache
+def recipe(form, rate=0.0):
+  easy, hard = easy_and_hard()
+  run = lambda: architectures.webly_rounds(
+    NETWORK, TX, hard, easy=easy, key=KEY, epochs=5, fine_tune_epochs=3, batch_size=4, form=form,
+    channel_tx=optax.sgd(rate),
+  )  # fmt: skip
+  return easy, hard, *jax.jit(run)()
+
+
+@functools.cache
+def first_stage():
+  easy, hard, *_ = recipe("target")
+  keys = jax.random.split(KEY)
+  state, log = rfjax.fit(NETWORK, rfjax.chain(), TX, easy, key=keys[0], epochs=5, batch_size=4)
+  return state, log, rfjax.predict(NETWORK, state, hard).log_probs
+
+
+def test_the_second_stage_starts_from_what_the_first_says_of_the_hard_rows():
+  _, _, state, log = recipe("target")
+  _, first, said = first_stage()
+  np.testing.assert_allclose(log.risk[:5], first.risk, rtol=1e-4)
+  assert log.risk.shape == (8,)
+  np.testing.assert_allclose(state.method.graph, by_hand(np.exp(said), Y), rtol=1e-4)
+
+
+def test_the_channel_starts_as_the_confusion_of_the_hard_rows(check):
+  _, _, state, _ = recipe("channel")
+  _, _, said = first_stage()
+  confusion = architectures.confusion(said, jnp.asarray(Y))
+  np.testing.assert_allclose(jax.nn.softmax(state.method.params), confusion, rtol=1e-4)
+  moved = recipe("channel", 0.5)[2].method.params
+  assert np.abs(moved - state.method.params).max() > 1e-3
+
+
+@pytest.mark.parametrize("form", ["target", "channel"])
+def test_the_fine_tuning_goes_on_from_the_first_network(form):
+  _, hard, state, log = recipe(form)
+  start, _, said = first_stage()
+  graph = by_hand(np.exp(said), Y)
+  method = architectures.webly(graph)
+  if form == "channel":
+    method = architectures.s_model(architectures.confusion(said, jnp.asarray(Y)), optax.sgd(0.0))
+  state_again, log_again = rfjax.fit(
+    NETWORK, method, TX, hard, key=jax.random.split(KEY)[1], epochs=3, batch_size=4,
+    params=start.params,
+  )  # fmt: skip
+  np.testing.assert_allclose(log.risk[5:], log_again.risk, rtol=1e-4)
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+  jax.tree.map(close, state.params, state_again.params)
+
+
+def test_statistics_of_the_first_stage_stay():
+  """A network that counts its training steps in its statistics."""
+
+  def apply(params, stats, x, *, key, train):
+    return x @ params, None, stats + 1 if train else stats
+
+  network = architectures.Network(lambda key, x: (jnp.zeros((2, CLASSES)), jnp.zeros(())), apply)
+  easy, hard = easy_and_hard()
+  state, _ = architectures.webly_rounds(network, TX, hard, easy=easy, key=KEY, epochs=5)
+  assert state.stats == 10
+
+
+@pytest.mark.parametrize(
+  "settings", [{"form": "graph"}, {"epochs": -1}, {"fine_tune_epochs": -1}, {"easy": None}]
+)
+def test_bad_settings_are_refused(settings):
+  easy, hard = easy_and_hard()
+  with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
+    architectures.webly_rounds(
+      NETWORK, TX, hard, **({"easy": easy, "key": KEY, "epochs": 1} | settings)
+    )
+
+
+def test_bad_graphs_are_refused(check):
+  with pytest.raises(ValueError, match="graph must"):
+    architectures.webly([[0.5, 0.6], [0.0, 1.0]])
+  with pytest.raises(ValueError, match="graph is of 2 classes"):
+    check.init(architectures.webly(np.eye(2)), check.filled(LOGITS, Y))
