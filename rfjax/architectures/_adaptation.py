@@ -14,9 +14,8 @@ Correct = Callable[[Any, Batch, jax.Array | None], jax.Array]
 
 
 def noisy_loss(log_probs: jax.Array, batch: Batch) -> jax.Array:
-  """The mean of -log p[given label] over the kept rows, []."""
-  cost = -jnp.sum(batch.target * log_probs, axis=-1)
-  return jnp.sum(batch.keep * cost) / jnp.maximum(jnp.sum(batch.keep), 1)
+  """The mean of -log p[given label] over the kept rows, by their weights, []."""
+  return batch.replace(log_probs=log_probs).risk
 
 
 def adaptation(
@@ -81,7 +80,7 @@ def layer(
     return player(start(data, key=key, spec=spec), tx)
 
   def corrected(batch: Batch, params: Any, key: jax.Array | None) -> Batch:
-    batch.require("log_probs", "target", "keep", *needs, by=by)
+    batch.require("log_probs", "target", "keep", "weight", *needs, by=by)
     log_probs = correct(params, batch, key)
     return batch.replace(log_probs=log_probs.astype(batch.log_probs.dtype))
 

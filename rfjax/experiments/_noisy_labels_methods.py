@@ -108,9 +108,11 @@ def _selfie(run: Run) -> Callable[..., Any]:
   )
 
 
-def _morph(run: Run, augment: Any) -> Transform:
+def _morph(run: Run, augment: Any, rate: Any = None) -> Transform:
   """The paper's settings with its shortest history, its ramp scaled from 120 epochs."""
-  return selection.morph(augment, consistency=5.0, ramp_epochs=2 * run.epochs / 3, length=VOTES)
+  return selection.morph(
+    augment, rate=rate, consistency=5.0, ramp_epochs=2 * run.epochs / 3, length=VOTES
+  )
 
 
 def _nce() -> Transform:
@@ -198,4 +200,5 @@ RECIPES: dict[str, Recipe] = {
   "selfie": Recipe(None, rounds=_selfie, needs_rate=True),
   "morph_alone": Recipe(lambda run: _morph(run, None)),
   "morph": Recipe(lambda run: _morph(run, _turned)),
+  "morph_told": Recipe(lambda run: _morph(run, _turned, run.rate), needs_rate=True),
 }

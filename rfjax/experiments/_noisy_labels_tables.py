@@ -181,7 +181,7 @@ def _transitions(result: Result) -> dict[str, report.Table]:
     stopped, estimate = _end(result, name, "stopped"), None
     both = (stopped > 0) & (crossing > 0)
     near = np.sum(both & (np.abs(stopped - crossing) <= 2))
-    if _has(result, name, "noise_rate"):
+    if _has(result, name, "noise_rate") and not RECIPES[name].needs_rate:
       estimate = interval(_end(result, name, "noise_rate"))
     lines.append(
       (

@@ -41,6 +41,7 @@ METHODS = (
   "selfie",
   "morph_alone",
   "morph",
+  "morph_told",
 )
 BASELINE = METHODS[0]
 SHORT = (BASELINE, "gce", "elr", "small_loss", "co_teaching", "selfie", "morph")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rfjax.core import NO_ADDRESS, _draws, smallest
+from rfjax.core import NO_ADDRESS, smallest
 
 RNG = np.random.default_rng(0)
 LIMIT = 4096  # of values that are sorted; more are bisected
@@ -84,27 +84,14 @@ def wanted(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.float64])
-@pytest.mark.parametrize("way", ["sort", "bisection"])
-def test_is_pythons_sort_for_every_number(way, dtype, monkeypatch):
-  monkeypatch.setattr(_draws, "_SORTED", LIMIT if way == "sort" else 0)
+def test_is_pythons_sort_for_every_number(dtype):
   with jax.enable_x64(dtype is np.float64), np.errstate(over="ignore", under="ignore"):
     found, expected = compiled(dtype), wanted(dtype)
   for name, one, two in zip(CASES, found, expected, strict=True):
     np.testing.assert_array_equal(one, two, err_msg=name)
 
 
-def test_the_limit_between_the_ways_is_where_it_is_said_to_be(monkeypatch):
-  calls = []
-  real = _draws.kth_largest
-  monkeypatch.setattr(_draws, "kth_largest", lambda *a: calls.append(1) or real(*a))
-  for n, ways in ((LIMIT, 0), (LIMIT + 1, 1)):
-    shape = jax.ShapeDtypeStruct((n,), jnp.float32)
-    rows = jnp.ones(n, bool), jnp.arange(n)
-    jax.eval_shape(lambda v, rows=rows: smallest(v, 3, *rows), shape)
-    assert len(calls) == ways
-
-
-@pytest.mark.parametrize("n", [LIMIT, LIMIT + 1, 9000])
+@pytest.mark.parametrize("n", [300, 9000])
 def test_many_values_are_numpys_sort(n):
   values = RNG.integers(0, 40, n).astype(np.float32) / 8
   mask, index = padded(n, n - 700)
@@ -120,7 +107,7 @@ def test_many_values_are_numpys_sort(n):
     np.testing.assert_array_equal(found, expected, err_msg=str(number))
 
 
-@pytest.mark.parametrize("n", [12, LIMIT + 3])
+@pytest.mark.parametrize("n", [12, 3000])
 def test_permuting_the_rows_permutes_the_marks(n):
   values, index = RNG.integers(0, 3, n).astype(np.float32), shuffled(n)
   mask, p = RNG.random(n) < 0.7, RNG.permutation(n)
