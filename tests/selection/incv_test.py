@@ -56,7 +56,7 @@ def test_four_iterations_are_the_sets_of_the_authors(symmetric):
     for turn in range(4):
       rows = rng.permutation(np.flatnonzero(theirs[1]))
       halves = rows[len(rows) // 2 :], rows[: len(rows) // 2]
-      said = rng.normal(size=(2, ROWS, CLASSES)) + 0.7 * np.eye(CLASSES)[y]
+      said = rng.normal(size=(2, ROWS, CLASSES)) + 0.7 * (seed < 5) * np.eye(CLASSES)[y]
       said = said - np.log(np.exp(said).sum(-1, keepdims=True))
       held = np.zeros((2, ROWS), bool)
       held[0, halves[0]], held[1, halves[1]] = True, True
