@@ -15,12 +15,11 @@ from rfjax.selection._fine import FineState as FineState
 from rfjax.selection._fine import fine as fine
 from rfjax.selection._incv import Incv as Incv
 from rfjax.selection._incv import incv as incv
-from rfjax.selection._incv import incv_rounds as incv_rounds
+from rfjax.selection._incv_rounds import incv_rounds as incv_rounds
 from rfjax.selection._itlm import ItlmState as ItlmState
 from rfjax.selection._itlm import itlm as itlm
 from rfjax.selection._itlm_rounds import itlm_rounds as itlm_rounds
 from rfjax.selection._jocor import jocor as jocor
-from rfjax.selection._incv_rounds import incv_rounds as incv_rounds
 from rfjax.selection._label_issues import label_issues as label_issues
 from rfjax.selection._morph import MorphState as MorphState
 from rfjax.selection._morph import morph as morph
