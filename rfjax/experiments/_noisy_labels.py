@@ -84,8 +84,9 @@ def _train(recipe: Recipe, run: Run, network: Any, tx: Any, given: rfjax.Batch, 
     given = given.replace(y=given.truth.y)
   if recipe.rounds is not None:
     _, log = recipe.rounds(run)(network, tx, given, after=metrics.watch(), **how)
-    several = log.risk.ndim > 1
-    return jax.tree.map(lambda leaf: leaf[-1], log.observed) if several else log.observed
+    stacked = log.risk.ndim > 1  # else the epochs of all stages stand one after the other
+    last = lambda leaf: leaf[-1] if stacked else leaf[-run.epochs :]
+    return jax.tree.map(last, log.observed)
   assert recipe.make is not None
   method = rfjax.chain(recipe.make(run), metrics.watch())
   _, log = rfjax.fit(network, method, tx, given, peers=recipe.peers, **how)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 import rfjax
-from rfjax import architectures, correction, losses, refurbishment, selection
+from rfjax import architectures, correction, losses, refurbishment, reweighting, selection
 from rfjax.core import Transform
 
 VOTES = 5  # predictions that MORPH remembers, the fewest of its paper's grid
@@ -115,6 +115,47 @@ def _morph(run: Run, augment: Any, rate: Any = None) -> Transform:
   )
 
 
+def _confident(run: Run) -> Callable[..., Any]:
+  """Leaves out what networks that have not seen it find wrong, and trains on the rest."""
+
+  def train(
+    network: Any, tx: Any, data: Any, *, key: jax.Array, epochs: int, batch_size: int,
+    after: Transform, observe: Any,
+  ) -> Any:  # fmt: skip
+    shared = {"epochs": epochs, "batch_size": batch_size}
+    probs = selection.out_of_sample(
+      network, losses.cross_entropy(), tx, data, key=jax.random.fold_in(key, 1), folds=3, **shared
+    )
+    method = rfjax.chain(selection.confident_learning(probs), after)
+    return rfjax.fit(network, method, tx, data, key=key, observe=observe, **shared)
+
+  del run
+  return train
+
+
+def _o2u(run: Run) -> Callable[..., Any]:
+  """As many epochs of overfitting and underfitting as of training; cycles of the paper's length."""
+  per_epoch = max(run.steps // run.epochs, 1)
+  return functools.partial(
+    selection.o2u_rounds,
+    rate=run.rate,
+    cycle_tx=optax.sgd(selection.cyclical(0.05, 0.005, 10, steps=per_epoch), momentum=0.9),
+    cycle_epochs=run.epochs,
+  )
+
+
+def _divide_mix(run: Run) -> Transform:
+  """The paper's for CIFAR-10, scaled from 300 epochs, with its penalty for asymmetric noise."""
+  warmup = max(run.epochs // 6, 1)
+  return selection.divide_mix(
+    _turned,
+    warmup=warmup,
+    ramp_epochs=warmup,
+    strength=25.0 if run.noise == "symmetric" else 0.0,
+    neg_entropy=0.0 if run.noise == "symmetric" else 1.0,
+  )
+
+
 def _nce() -> Transform:
   return losses.normalized(losses.cross_entropy())
 
@@ -201,4 +242,45 @@ RECIPES: dict[str, Recipe] = {
   "morph_alone": Recipe(lambda run: _morph(run, None)),
   "morph": Recipe(lambda run: _morph(run, _turned)),
   "morph_told": Recipe(lambda run: _morph(run, _turned, run.rate), needs_rate=True),
+  "backward": Recipe(
+    lambda run: rfjax.chain(
+      losses.cross_entropy(), correction.backward(transition(run.noise, run.rate))
+    ),
+    needs_rate=True,
+  ),
+  "importance": Recipe(
+    lambda run: reweighting.importance(transition(run.noise, run.rate)), needs_rate=True
+  ),
+  "vol_min_net": Recipe(lambda run: correction.vol_min_net(1e-4, optax.adam(1e-2))),
+  "noise_layer": Recipe(lambda run: architectures.noise_layer(0.01, warmup=run.epochs // 6)),
+  "dropout_noise_model": Recipe(lambda run: architectures.dropout_noise_model(0.1)),
+  "active_bias": Recipe(lambda run: reweighting.active_bias(run.epochs // 4)),
+  "mentor_net": Recipe(
+    lambda run: reweighting.mentor_net(epochs=run.epochs, dropout=((0.5, 17), (0.05, 83)))
+  ),
+  "bootstrap_soft": Recipe(lambda run: refurbishment.bootstrap_soft(0.95)),
+  "bootstrap_hard": Recipe(lambda run: refurbishment.bootstrap_hard(0.8)),
+  "dynamic_bootstrap": Recipe(
+    lambda run: refurbishment.dynamic_bootstrap(warmup=run.epochs // 3, alpha=32.0)
+  ),
+  "decoupling": Recipe(lambda run: selection.decoupling(warmup=1), peers=2),
+  "co_teaching_plus": Recipe(
+    lambda run: selection.co_teaching_plus(_forget(run), warmup=run.epochs // 10),
+    needs_rate=True,
+    peers=2,
+  ),
+  "jocor": Recipe(
+    lambda run: selection.jocor(_forget(run), strength=0.5), needs_rate=True, peers=2
+  ),
+  "sigua": Recipe(lambda run: selection.sigua(_forget(run)), needs_rate=True),
+  "itlm": Recipe(
+    None,
+    rounds=lambda run: functools.partial(selection.itlm_rounds, rate=run.rate, rounds=3),
+    needs_rate=True,
+  ),
+  "o2u": Recipe(None, rounds=_o2u, needs_rate=True),
+  "divide_mix": Recipe(_divide_mix, peers=2),
+  "fine": Recipe(lambda run: selection.fine(warmup=run.epochs // 3, every=run.epochs // 6 or 1)),
+  "crust": Recipe(lambda run: selection.crust(warmup=min(5, run.epochs // 2), capacity=1200)),
+  "confident_learning": Recipe(None, rounds=_confident),
 }
