@@ -34,7 +34,7 @@ def noise_layer(
   stays there while the network learns what it learns first. `predict` leaves it out.
 
   Args:
-    strength: lambda, at least 0; may be traced. The authors' values are not known to us.
+    strength: lambda, at least 0; may be traced. No published value was found.
     initial: Q_0 [C, C], rows of probabilities; the identity when None; may be traced.
     warmup: epochs before Q learns, at least 0; may be traced.
     param: "projected" takes steps of Q itself, each followed by the nearest rows of probabilities;

@@ -18,6 +18,9 @@ LOGITS = RNG.normal(size=(ROWS, CLASSES))
 Y = np.array([0, 0, 1, 1, 1, 2, 2, 0, 1, 2])
 NETWORK = architectures.mlp([4], CLASSES)
 TX = optax.sgd(0.3)
+X = RNG.normal(size=(ROWS, 2)).astype(np.float32)
+HARD = rfjax.Batch.from_arrays(X, Y, num_classes=CLASSES)
+EASY = rfjax.Batch.from_arrays(2 * X[:6], Y[:6], num_classes=CLASSES)
 
 
 def by_hand(p, y, classes=CLASSES):
@@ -27,13 +30,6 @@ def by_hand(p, y, classes=CLASSES):
     if (y == i).any():
       graph[i] = p[y == i].mean(0)
   return graph
-
-
-@functools.cache
-def easy_and_hard():
-  x = RNG.normal(size=(ROWS, 2)).astype(np.float32)
-  hard = rfjax.Batch.from_arrays(x, Y, num_classes=CLASSES)
-  return rfjax.Batch.from_arrays(x[:6] * 2, Y[:6], num_classes=CLASSES), hard
 
 
 def test_the_graph_is_the_loop(check):
@@ -60,26 +56,26 @@ def test_the_gradient_is_the_softmax_minus_the_row_of_the_label(check):
   np.testing.assert_array_equal(state.graph, graph)
 
 
-@functools.cache
+@functools.partial(jax.jit, static_argnums=0)
 def recipe(form, rate=0.0):
-  easy, hard = easy_and_hard()
-  run = lambda: architectures.webly_rounds(
-    NETWORK, TX, hard, easy=easy, key=KEY, epochs=5, fine_tune_epochs=3, batch_size=4, form=form,
+  return architectures.webly_rounds(
+    NETWORK, TX, HARD, easy=EASY, key=KEY, epochs=5, fine_tune_epochs=3, batch_size=4, form=form,
     channel_tx=optax.sgd(rate),
   )  # fmt: skip
-  return easy, hard, *jax.jit(run)()
 
 
 @functools.cache
 def first_stage():
-  easy, hard, *_ = recipe("target")
-  keys = jax.random.split(KEY)
-  state, log = rfjax.fit(NETWORK, rfjax.chain(), TX, easy, key=keys[0], epochs=5, batch_size=4)
-  return state, log, rfjax.predict(NETWORK, state, hard).log_probs
+  @jax.jit
+  def run(key):
+    state, log = rfjax.fit(NETWORK, rfjax.chain(), TX, EASY, key=key, epochs=5, batch_size=4)
+    return state, log, rfjax.predict(NETWORK, state, HARD).log_probs
+
+  return run(jax.random.split(KEY)[0])
 
 
 def test_the_second_stage_starts_from_what_the_first_says_of_the_hard_rows():
-  _, _, state, log = recipe("target")
+  state, log = recipe("target")
   _, first, said = first_stage()
   np.testing.assert_allclose(log.risk[:5], first.risk, rtol=1e-4)
   assert log.risk.shape == (8,)
@@ -87,26 +83,25 @@ def test_the_second_stage_starts_from_what_the_first_says_of_the_hard_rows():
 
 
 def test_the_channel_starts_as_the_confusion_of_the_hard_rows(check):
-  _, _, state, _ = recipe("channel")
+  state, _ = recipe("channel")
   _, _, said = first_stage()
   confusion = architectures.confusion(said, jnp.asarray(Y))
   np.testing.assert_allclose(jax.nn.softmax(state.method.params), confusion, rtol=1e-4)
-  moved = recipe("channel", 0.5)[2].method.params
+  moved = recipe("channel", 0.5)[0].method.params
   assert np.abs(moved - state.method.params).max() > 1e-3
 
 
 @pytest.mark.parametrize("form", ["target", "channel"])
 def test_the_fine_tuning_goes_on_from_the_first_network(form):
-  _, hard, state, log = recipe(form)
+  state, log = recipe(form)
   start, _, said = first_stage()
   graph = by_hand(np.exp(said), Y)
   method = architectures.webly(graph)
   if form == "channel":
     method = architectures.s_model(architectures.confusion(said, jnp.asarray(Y)), optax.sgd(0.0))
-  state_again, log_again = rfjax.fit(
-    NETWORK, method, TX, hard, key=jax.random.split(KEY)[1], epochs=3, batch_size=4,
-    params=start.params,
-  )  # fmt: skip
+  settings = {"key": jax.random.split(KEY)[1], "epochs": 3, "batch_size": 4}
+  again = lambda params: rfjax.fit(NETWORK, method, TX, HARD, params=params, **settings)
+  state_again, log_again = jax.jit(again)(start.params)
   np.testing.assert_allclose(log.risk[5:], log_again.risk, rtol=1e-4)
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
   jax.tree.map(close, state.params, state_again.params)
@@ -119,8 +114,7 @@ def test_statistics_of_the_first_stage_stay():
     return x @ params, None, stats + 1 if train else stats
 
   network = architectures.Network(lambda key, x: (jnp.zeros((2, CLASSES)), jnp.zeros(())), apply)
-  easy, hard = easy_and_hard()
-  state, _ = architectures.webly_rounds(network, TX, hard, easy=easy, key=KEY, epochs=5)
+  state, _ = architectures.webly_rounds(network, TX, HARD, easy=EASY, key=KEY, epochs=5)
   assert state.stats == 10
 
 
@@ -128,10 +122,9 @@ def test_statistics_of_the_first_stage_stay():
   "settings", [{"form": "graph"}, {"epochs": -1}, {"fine_tune_epochs": -1}, {"easy": None}]
 )
 def test_bad_settings_are_refused(settings):
-  easy, hard = easy_and_hard()
   with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
     architectures.webly_rounds(
-      NETWORK, TX, hard, **({"easy": easy, "key": KEY, "epochs": 1} | settings)
+      NETWORK, TX, HARD, **({"easy": EASY, "key": KEY, "epochs": 1} | settings)
     )
 
 
