@@ -122,7 +122,7 @@ def _confident(run: Run) -> Callable[..., Any]:
     network: Any, tx: Any, data: Any, *, key: jax.Array, epochs: int, batch_size: int,
     after: Transform, observe: Any,
   ) -> Any:  # fmt: skip
-    shared = {"epochs": epochs, "batch_size": batch_size}
+    shared: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
     probs = selection.out_of_sample(
       network, losses.cross_entropy(), tx, data, key=jax.random.fold_in(key, 1), folds=3, **shared
     )

@@ -83,7 +83,7 @@ def selfie(
     independent_batches: draw each batch by itself, without replacement, as the authors' code does,
       instead of passing through a permutation; needs a batch size.
     ask_again: take the loss of a second forward pass, with new dropout, as the authors' code does;
-      it is cross-entropy, and no other loss may stand in front.
+      it is cross-entropy, and no other loss, nor a correction of it, may stand in front.
 
   Returns:
     The transform; it writes target and keep, with `independent_batches` order, and with `ask_again`
