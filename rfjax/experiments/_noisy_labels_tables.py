@@ -11,6 +11,7 @@ from rfjax.experiments._noisy_labels_methods import RECIPES
 from rfjax.experiments.noisy_labels import BASELINE
 
 _CURVES = 6  # that one figure tells apart
+_ORACLE = "true_labels"
 _RIVAL = "small_loss"  # what selections are compared with, beside plain training
 
 
@@ -137,7 +138,7 @@ def tables(result: Result) -> dict[str, report.Table]:
       ),
     ),
   }
-  return made | _choices(result) | _transitions(result)
+  return made | _gap(result) | _choices(result) | _transitions(result)
 
 
 def _choices(result: Result) -> dict[str, report.Table]:
@@ -170,6 +171,29 @@ def crossings(result: Result) -> np.ndarray:
   recall, precision = (_curve(result, BASELINE, f"fitted_{m}") for m in ("recall", "precision"))
   met = recall >= precision
   return np.where(met.any(axis=1), met.argmax(axis=1) + 1, 0)
+
+
+def _gap(result: Result) -> dict[str, report.Table]:
+  """How much of the way from plain training to training on true labels each method goes."""
+  if _ORACLE not in result.data:
+    return {}
+  base, best = (_accuracies(result, name)["last"] for name in (BASELINE, _ORACLE))
+  lines = []
+  for name in result.data:
+    if name not in (BASELINE, _ORACLE):
+      closed = (_accuracies(result, name)["last"] - base) / (best - base)
+      lines.append((name, report.mean_interval(closed)))
+  if not lines:
+    return {}
+  table = report.Table(
+    ("method", "gap closed"),
+    lines,
+    caption=f"{_where(result)}: how much of the gap to true labels is closed after the last epoch",
+    notes=(
+      f"{_note(result)} Gap closed: (accuracy - {BASELINE}) / ({_ORACLE} - {BASELINE}), by seed.",
+    ),
+  )
+  return {"gap": table}
 
 
 def _transitions(result: Result) -> dict[str, report.Table]:

@@ -6,7 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from rfjax.experiments import _noisy_labels, _noisy_labels_tables, noisy_labels
+from rfjax.experiments import (
+  _noisy_labels,
+  _noisy_labels_methods,
+  _noisy_labels_tables,
+  noisy_labels,
+)
 from rfjax.experiments._noisy_labels_methods import RECIPES
 
 SMALL = noisy_labels.Settings(
@@ -100,6 +105,37 @@ def test_transitions_stand_beside_the_crossing_of_plain_training(result):
     np.testing.assert_allclose(
       table.test.values[seed, :same], plain.test.values[seed, :same], atol=1e-6
     )
+
+
+def test_the_gap_to_true_labels_is_told_where_they_are_run(result):
+  assert "gap" not in noisy_labels.tables(result)
+  data = dict(result.data) | {"true_labels": result.data["cross_entropy"].copy(deep=True)}
+  data["true_labels"].test.values[:, -1] = [1.0, 0.9]
+  data["cross_entropy"] = data["cross_entropy"].copy(deep=True)
+  data["cross_entropy"].test.values[:, -1] = [0.5, 0.4]
+  data["gce"] = data["gce"].copy(deep=True)
+  data["gce"].test.values[:, -1] = [0.9, 0.8]
+  cells = {row[0]: row[1] for row in noisy_labels.tables(result._replace(data=data))["gap"].rows}
+  assert cells["gce"].mean == pytest.approx(0.8)
+  assert not {"cross_entropy", "true_labels"} & set(cells)
+
+
+def test_an_oracle_learns_from_the_true_labels(pictures):
+  settings = dataclasses.replace(SMALL, method="true_labels", rate=0.9, noise="permuted")
+  found = noisy_labels.run(settings, progress=False)
+  ends = {name: table.test.values[:, -1].mean() for name, table in found.data.items()}
+  assert ends["true_labels"] > ends["cross_entropy"] + 0.3
+
+
+def test_reeds_matrix_is_that_of_the_noise():
+  matrix = np.asarray(_noisy_labels_methods.transition("permuted", 0.46))
+  np.testing.assert_allclose(matrix.sum(1), 1, rtol=1e-6)
+  np.testing.assert_allclose(np.diag(matrix), 0.54, rtol=1e-6)
+  assert [int(np.argsort(row)[-2]) for row in matrix] == [7, 9, 0, 4, 2, 1, 3, 5, 6, 8]
+  pair = np.asarray(_noisy_labels_methods.transition("pair", 0.4))
+  np.testing.assert_allclose([pair[i, (i + 1) % 10] for i in range(10)], 0.4, rtol=1e-6)
+  with pytest.raises(ValueError, match="must not be told"):
+    _noisy_labels_methods.transition("asymmetric", 0.4)
 
 
 def test_collapses_are_told_with_their_step(result):
