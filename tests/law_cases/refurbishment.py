@@ -9,4 +9,14 @@ CASES = {
     neutral=lambda: refurbishment.selfie(0.0, threshold=-1.0, warmup=0),
     refused=(((1.0,), {}), ((-0.1,), {}), ((0.1,), {"length": 0}), ((0.1,), {"warmup": -1})),
   ),
+  "sat": Case(
+    make=lambda s: refurbishment.sat(s, start=1),
+    neutral=lambda: refurbishment.sat(1.0, start=0),
+    refused=(((1.1,), {}), ((-0.1,), {}), ((0.9,), {"start": -1})),
+  ),
+  "plc": Case(
+    make=lambda s: refurbishment.plc(threshold=s, increment=0.5, few=0.5, warmup=0, window=2),
+    neutral=lambda: refurbishment.plc(threshold=0.0, increment=0.0, warmup=0),
+    refused=(((), {"threshold": 1.1}), ((), {"increment": -0.1}), ((), {"window": 0})),
+  ),
 }
