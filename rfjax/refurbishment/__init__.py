@@ -1,5 +1,7 @@
 """Refurbishment: the target label is corrected by what the network has learned."""
 
+from rfjax.refurbishment._ada_corr import AdaCorrState as AdaCorrState
+from rfjax.refurbishment._ada_corr import ada_corr as ada_corr
 from rfjax.refurbishment._plc import PLCState as PLCState
 from rfjax.refurbishment._plc import plc as plc
 from rfjax.refurbishment._prestopping_plus import prestopping_plus as prestopping_plus

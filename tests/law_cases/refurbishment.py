@@ -19,4 +19,11 @@ CASES = {
     neutral=lambda: refurbishment.plc(threshold=0.0, increment=0.0, warmup=0),
     refused=(((), {"threshold": 1.1}), ((), {"increment": -0.1}), ((), {"window": 0})),
   ),
+  "ada_corr": Case(
+    make=lambda s: refurbishment.ada_corr(
+      start=0, ratio=1 + s, window=2, retroactive=s, retroactive_start=1
+    ),
+    neutral=lambda: refurbishment.ada_corr(ratio=float("inf"), retroactive=0.0),
+    refused=(((), {"ratio": 0.5}), ((), {"retroactive": -1.0}), ((), {"window": 0})),
+  ),
 }
