@@ -2,6 +2,13 @@
 
 from rfjax.refurbishment._ada_corr import AdaCorrState as AdaCorrState
 from rfjax.refurbishment._ada_corr import ada_corr as ada_corr
+from rfjax.refurbishment._joint_optimization import (
+  JointOptimizationState as JointOptimizationState,
+)
+from rfjax.refurbishment._joint_optimization import joint_optimization as joint_optimization
+from rfjax.refurbishment._joint_optimization_rounds import (
+  joint_optimization_rounds as joint_optimization_rounds,
+)
 from rfjax.refurbishment._plc import PLCState as PLCState
 from rfjax.refurbishment._plc import plc as plc
 from rfjax.refurbishment._prestopping_plus import prestopping_plus as prestopping_plus

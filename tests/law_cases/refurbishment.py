@@ -26,4 +26,9 @@ CASES = {
     neutral=lambda: refurbishment.ada_corr(ratio=float("inf"), retroactive=0.0),
     refused=(((), {"ratio": 0.5}), ((), {"retroactive": -1.0}), ((), {"window": 0})),
   ),
+  "joint_optimization": Case(
+    make=lambda s: refurbishment.joint_optimization(s, 1 - s, start=1, window=2),
+    neutral=lambda: refurbishment.joint_optimization(0.0, 0.0, start=float("inf")),
+    refused=(((-1.0,), {}), ((1.0, -1.0), {}), ((), {"window": 0}), ((), {"prior": [0.5, 0.6]})),
+  ),
 }
