@@ -2,6 +2,8 @@
 
 from rfjax.refurbishment._ada_corr import AdaCorrState as AdaCorrState
 from rfjax.refurbishment._ada_corr import ada_corr as ada_corr
+from rfjax.refurbishment._d2l import D2LState as D2LState
+from rfjax.refurbishment._d2l import d2l as d2l
 from rfjax.refurbishment._joint_optimization import (
   JointOptimizationState as JointOptimizationState,
 )
@@ -9,6 +11,7 @@ from rfjax.refurbishment._joint_optimization import joint_optimization as joint_
 from rfjax.refurbishment._joint_optimization_rounds import (
   joint_optimization_rounds as joint_optimization_rounds,
 )
+from rfjax.refurbishment._lid import lid as lid
 from rfjax.refurbishment._plc import PLCState as PLCState
 from rfjax.refurbishment._plc import plc as plc
 from rfjax.refurbishment._prestopping_plus import prestopping_plus as prestopping_plus

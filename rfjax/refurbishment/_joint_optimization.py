@@ -90,10 +90,10 @@ def joint_optimization(
 
   def init(data: Batch, **unused: Any) -> JointOptimizationState:
     del unused
-    shape = (data.num_rows, data.num_classes)
-    for name, value, shape in (("prior", prior, shape[1:]), ("labels", labels, shape)):
-      if value is not None and value.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, as the data set, got {value.shape}")
+    rows, classes = (data.num_rows,), (data.num_classes,)
+    for name, value, shape in (("prior", prior, classes), ("labels", labels, rows + classes)):
+      if value is not None and jnp.shape(value) != shape:
+        raise ValueError(f"{name} must have shape {shape}, as the data set, got {jnp.shape(value)}")
     given = jax.nn.one_hot(data.y, data.num_classes)
     first = write(jnp.zeros_like(given), data.index, given) if labels is None else labels
     return JointOptimizationState(recent(data, window), jnp.asarray(first, given.dtype))
