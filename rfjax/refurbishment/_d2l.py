@@ -52,9 +52,8 @@ def d2l(
   e_{\arg\max_k p_{ik}}, \qquad
   \alpha_e = \exp\Bigl(-\frac{e}{E} \frac{d_e}{\min_{j \le e} d_j}\Bigr).$$
 
-  The paper goes back to the network of the epoch before the turning point, which a transform
-  cannot. This one goes on with the network that it has, as the authors' code does in effect: its
-  only checkpoint is that of the last epoch.
+  The authors' code loads its last checkpoint at the turning point. As that is of the end of the
+  last epoch, it changes nothing, and this one goes on with the network that it has.
 
   Args:
     epochs: E, of the run, above 0; may be traced.

@@ -33,7 +33,7 @@ CASES = {
   ),
   "d2l": Case(
     make=lambda s: refurbishment.d2l(
-      3 + s, warmup=0, window=1, deviations=-9.0, neighbours=2, batches=2, batch_size=4
+      3 + s, warmup=0, window=2, deviations=-9.0, neighbours=2, batches=2, batch_size=4
     ),
     neutral=lambda: refurbishment.d2l(3, warmup=float("inf"), batches=2, batch_size=4),
     refused=(((0,), {}), ((3,), {"window": 0}), ((3,), {"neighbours": 1})),
