@@ -107,7 +107,7 @@ def _trainer(settings: Settings, recipe: Recipe, pictures: rfjax.Batch, test: rf
     )
     rows = jnp.arange(settings.images)
     validation, given = noisy.subset(rows[:held_out]), noisy.subset(rows[held_out:])
-    run = Run(rate, settings.noise, settings.epochs, steps)
+    run = Run(rate, settings.noise, settings.epochs, steps, given.num_rows)
     sgd = optax.sgd(schedule, momentum=0.9)
     tx = sgd if recipe.tx is None else optax.chain(recipe.tx(run), sgd)
 

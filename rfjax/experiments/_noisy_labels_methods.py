@@ -44,12 +44,14 @@ class Run(NamedTuple):
     noise: "symmetric", "pair" or "asymmetric".
     epochs: of the run.
     steps: of the run.
+    rows: of the training set.
   """
 
   rate: Any
   noise: str
   epochs: int
   steps: int
+  rows: int
 
 
 class Recipe(NamedTuple):
@@ -141,6 +143,14 @@ def _o2u(run: Run) -> Callable[..., Any]:
     rate=run.rate,
     cycle_tx=optax.sgd(selection.cyclical(0.05, 0.005, 10, steps=per_epoch), momentum=0.9),
     cycle_epochs=run.epochs,
+  )
+
+
+def _d2l(run: Run) -> Transform:
+  """The paper's settings, with smaller draws where there are fewer pictures."""
+  size = min(128, run.rows // 10)
+  return refurbishment.d2l(
+    run.epochs, warmup=min(5, run.epochs // 4), batch_size=size, neighbours=min(20, size - 1)
   )
 
 
@@ -263,6 +273,19 @@ RECIPES: dict[str, Recipe] = {
   "dynamic_bootstrap": Recipe(
     lambda run: refurbishment.dynamic_bootstrap(warmup=run.epochs // 3, alpha=32.0)
   ),
+  "sat": Recipe(lambda run: refurbishment.sat(0.9, start=run.epochs // 3)),
+  "plc": Recipe(lambda run: refurbishment.plc(warmup=run.epochs // 4)),
+  "ada_corr": Recipe(
+    lambda run: refurbishment.ada_corr(
+      start=run.epochs // 3, retroactive_start=run.epochs // 4, window=max(run.epochs // 6, 1)
+    )
+  ),
+  "joint_optimization": Recipe(
+    lambda run: refurbishment.joint_optimization(
+      start=run.epochs // 3, window=max(run.epochs // 6, 1)
+    )
+  ),
+  "d2l": Recipe(_d2l),
   "decoupling": Recipe(lambda run: selection.decoupling(warmup=1), peers=2),
   "co_teaching_plus": Recipe(
     lambda run: selection.co_teaching_plus(_forget(run), warmup=run.epochs // 10),
