@@ -52,10 +52,11 @@ def self_ensembling(
 
   The predictions z of all rows join the average after each epoch, in evaluation mode. The teacher,
   whose softmax is q, is a moving average of the weights, as in Mean Teacher: of step t with
-  min(decay, t / (t + 1)), which makes it the plain mean at first. The penalty runs over all rows of
-  the batch, those that are left out among them; so they still teach, without their label. All rows
-  are kept during warm-up. The filter acts anew in each epoch; `self_ensembling_rounds` filters once
-  a round, as the paper does.
+  min(decay, t / (t + 1)), which makes it the plain mean at first. It speaks with the network's own
+  statistics, such as those of batch normalisation. The penalty runs over all rows of the batch,
+  those that are left out among them; so they still teach, without their label. All rows are kept
+  during warm-up. The filter acts anew in each epoch; `self_ensembling_rounds` filters once a round,
+  as the paper does.
 
   The values of a, decay and w were found in no source, nor the form of d that was used: the
   defaults here are common ones of Mean Teacher, and all of them are to be tuned.
