@@ -39,6 +39,9 @@ from rfjax.selection._ramp_up import ramp_up as ramp_up
 from rfjax.selection._selected import SelectedState as SelectedState
 from rfjax.selection._selected import packed as packed
 from rfjax.selection._selected import selected as selected
+from rfjax.selection._self_ensembling import SelfEnsemblingState as SelfEnsemblingState
+from rfjax.selection._self_ensembling import self_ensembling as self_ensembling
+from rfjax.selection._self_ensembling_rounds import self_ensembling_rounds as self_ensembling_rounds
 from rfjax.selection._sigua import sigua as sigua
 from rfjax.selection._sigua_bc import sigua_bc as sigua_bc
 from rfjax.selection._small_loss import small_loss as small_loss

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from law_cases.case import Case
-from rfjax import selection
+from rfjax import architectures, selection
 
 
 def _turned(x, key):
@@ -12,6 +12,7 @@ def _turned(x, key):
   return x[:, ::-1]
 
 
+_NETWORK = architectures.mlp([5], 3)  # that of the laws
 PROBS = np.random.default_rng(7).dirichlet(np.ones(3), 10).astype(np.float32)
 
 
@@ -89,6 +90,17 @@ CASES = {
     make=lambda s: selection.selected(jnp.arange(10) / 10 >= s - 0.3),
     neutral=lambda: selection.selected(np.ones(10, bool)),
     refused=((([0.5, 1.0],), {}), (([[True]],), {})),
+  ),
+  "self_ensembling": Case(
+    make=lambda s: selection.self_ensembling(
+      _NETWORK, momentum=s, decay=0.9 * s, consistency=2 * s, ramp_epochs=2.0, augment=_turned
+    ),
+    neutral=lambda: selection.self_ensembling(_NETWORK, consistency=0.0, warmup=1000),
+    refused=(
+      ((_NETWORK,), {"momentum": 1.0}),
+      ((_NETWORK,), {"decay": 1.5}),
+      ((_NETWORK,), {"of": "both"}),
+    ),
   ),
   "sigua": Case(
     make=lambda s: selection.sigua(s, ascent=0.5, ascend_rate=0.7),
