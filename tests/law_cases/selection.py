@@ -12,8 +12,10 @@ def _turned(x, key):
   return x[:, ::-1]
 
 
-_NETWORK = architectures.mlp([5], 3)  # that of the laws
 PROBS = np.random.default_rng(7).dirichlet(np.ones(3), 10).astype(np.float32)
+
+
+_NETWORK = architectures.mlp([5], 3)  # that of the laws
 
 
 CASES = {
