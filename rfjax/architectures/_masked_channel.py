@@ -75,7 +75,7 @@ def masked_channel(
     del batch
     inside = jax.nn.log_softmax(jnp.where(allowed, params, -jnp.inf), axis=-1)
     # A label that nothing can become has a large cost, not an infinite one.
-    return jnp.where(allowed, inside, jnp.log(jnp.finfo(params.dtype).tiny))
+    return jnp.where(allowed, inside, log_transition(jnp.zeros(())).astype(params.dtype))
 
   return adaptation(start, channel, tx or optax.adam(1e-3), by="masked_channel")
 
