@@ -19,7 +19,8 @@ Q0 = np.array([[0.7, 0.2, 0.1], [0.0, 0.9, 0.1], [0.3, 0.3, 0.4]])
 
 def by_hand(check, steps):
   """The parameters after each step, and what the layer says before it."""
-  u, b = np.zeros((CLASSES, CLASSES, WIDTH)), np.where(Q0 > 0, np.log(np.maximum(Q0, 1e-300)), -1e30)
+  u = np.zeros((CLASSES, CLASSES, WIDTH))
+  b = np.where(Q0 > 0, np.log(np.maximum(Q0, 1e-300)), -1e30)
   p, trail, said = check.softmax(LOGITS), [], []
   for _ in range(steps):
     du, db, rows = np.zeros_like(u), np.zeros_like(b), []
