@@ -1,6 +1,7 @@
 """What the noisy-labels experiment shows: its rows, tables, figures and page."""
 
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,8 @@ def _has(result: Result, name: str, measure: str) -> bool:
   return measure in result.data[name]
 
 
-_CHOICES = ("kept", "precision", "recall", "f1", "relabelled", "relabelled_right")
+_KEPT = ("kept", "precision", "recall", "f1")
+_CHANGED = ("relabelled", "relabelled_right")
 _STEPS = ("stopped", "empty_step", "diverged_step")
 
 
@@ -52,7 +54,7 @@ def rows(result: Result) -> list[dict[str, Any]]:
   out = []
   for name, table in result.data.items():
     accuracies, picked = _accuracies(result, name), _picked(result, name)
-    measures = [m for m in ("memorized", *_CHOICES, "noise_rate") if _has(result, name, m)]
+    measures = [m for m in ("memorized", *_KEPT, *_CHANGED, "noise_rate") if _has(result, name, m)]
     steps = [m for m in _STEPS if _has(result, name, m)]
     for i, seed in enumerate(table.seed.values):
       out.append(
@@ -88,12 +90,16 @@ def _where(result: Result) -> str:
   return f"{settings.data} with {settings.rate:g} {settings.noise} noise, {settings.network}"
 
 
-def _note(result: Result) -> str:
+def _means(result: Result) -> str:
   settings = result.settings
   return (
     f"Means with 95 % t-intervals over {settings.seeds} seeds; {settings.images} pictures, a tenth"
-    " of them for validation under the same noise. - baseline: paired differences to cross_entropy."
+    " of them for validation under the same noise."
   )
+
+
+def _note(result: Result) -> str:
+  return f"{_means(result)} - baseline: paired differences to cross_entropy."
 
 
 def _rivals(result: Result) -> dict[str, str]:
@@ -141,26 +147,37 @@ def tables(result: Result) -> dict[str, report.Table]:
   return made | _gap(result) | _choices(result) | _transitions(result)
 
 
+def _lines(result: Result, measures: tuple[str, ...], chose: Callable[[str], bool]) -> list[tuple]:
+  """A line of measures after the last epoch for each method that chose something."""
+  ends = lambda name: [report.mean_interval(_end(result, name, m)) for m in measures]
+  return [(name, *ends(name)) for name in result.data if chose(name)]
+
+
 def _choices(result: Result) -> dict[str, report.Table]:
-  """What was kept and relabelled, of the methods that do either."""
-  interval, lines = report.mean_interval, []
-  for name in result.data:
-    chose = (_end(result, name, "kept") < 1).any() or (_end(result, name, "relabelled") > 0).any()
-    if chose:
-      lines.append((name, *(interval(_end(result, name, m)) for m in _CHOICES)))
-  if not lines:
-    return {}
-  table = report.Table(
-    ("method", "kept", "precision", "recall", "F1", "relabelled", "of these right"),
-    lines,
-    caption=f"{_where(result)}: what was chosen in the last epoch",
-    notes=(
-      f"{_note(result)} Precision, recall: of the right labels among the kept examples. Relabelled:"
-      " share of all examples whose likeliest target is not the given label; of these right: how"
-      " many of them have their true label now.",
-    ),
+  """What was kept, and what was relabelled, of the methods that do so."""
+  made = {}
+  kept = _lines(result, _KEPT, lambda name: bool((_end(result, name, "kept") < 1).any()))
+  if kept:
+    made["kept"] = report.Table(
+      ("method", "kept", "precision", "recall", "F1"),
+      kept,
+      caption=f"{_where(result)}: what was kept in the last epoch",
+      notes=(f"{_means(result)} Precision, recall: of the right labels among the kept examples.",),
+    )
+  changed = _lines(
+    result, _CHANGED, lambda name: bool((_end(result, name, "relabelled") > 0).any())
   )
-  return {"choices": table}
+  if changed:
+    made["relabelled"] = report.Table(
+      ("method", "relabelled", "of these right"),
+      changed,
+      caption=f"{_where(result)}: what was relabelled in the last epoch",
+      notes=(
+        f"{_means(result)} Relabelled: share of all examples whose likeliest target is not the given"
+        " label. Of these right: how many of them have their true label now.",
+      ),
+    )
+  return made
 
 
 def crossings(result: Result) -> np.ndarray:
@@ -190,7 +207,7 @@ def _gap(result: Result) -> dict[str, report.Table]:
     lines,
     caption=f"{_where(result)}: how much of the gap to true labels is closed after the last epoch",
     notes=(
-      f"{_note(result)} Gap closed: (accuracy - {BASELINE}) / ({_ORACLE} - {BASELINE}), by seed.",
+      f"{_means(result)} Gap closed: (accuracy - {BASELINE}) / ({_ORACLE} - {BASELINE}), by seed.",
     ),
   )
   return {"gap": table}
