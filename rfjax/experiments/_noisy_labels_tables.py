@@ -173,8 +173,8 @@ def _choices(result: Result) -> dict[str, report.Table]:
       changed,
       caption=f"{_where(result)}: what was relabelled in the last epoch",
       notes=(
-        f"{_means(result)} Relabelled: share of all examples whose likeliest target is not the given"
-        " label. Of these right: how many of them have their true label now.",
+        f"{_means(result)} Relabelled: share of all examples whose likeliest target is not the"
+        " given label. Of these right: how many of them have their true label now.",
       ),
     )
   return made
