@@ -1,4 +1,4 @@
-"""Networks: plain ones, and those that a user brings from flax or as functions."""
+"""Networks: plain ones, those that a user brings, and layers and heads made for noisy labels."""
 
 from rfjax.architectures._c_model import c_model as c_model
 from rfjax.architectures._cnn import cnn as cnn

@@ -31,13 +31,13 @@ def adaptation(
   """A transform that sends log_probs through a trained channel, a player of its own.
 
   Args:
-    start: `start(data, *, key, spec) -> params`, of the channel.
+    start: as in `layer`, like all others but the channel.
     channel: `channel(params, batch) -> log Q`, [C, C] or [B, C, C].
-    tx: the channel's optimizer.
-    by: the method, for error messages.
-    needs: fields that it reads beyond log_probs, target and keep.
-    regularize: `regularize(params) -> []`, what the channel descends beside the loss.
-    warmup: the channel stays as it is before so many epochs.
+    tx: its optimizer.
+    by: the method.
+    needs: fields that it reads.
+    regularize: what it descends beside the loss.
+    warmup: epochs that it rests.
 
   Returns:
     The transform; its state is a `Player`. Both players take their steps from the same values.

@@ -8,7 +8,7 @@ import optax
 from jax.typing import ArrayLike
 
 from rfjax.architectures._adaptation import adaptation
-from rfjax.core import Batch, Transform, _check, log_transition
+from rfjax.core import Batch, Transform, _check, conditional, log_transition
 
 
 def s_model(initial: ArrayLike, tx: optax.GradientTransformation | None = None) -> Transform:
@@ -82,12 +82,6 @@ def confusion(log_probs: jax.Array, y: jax.Array, valid: jax.Array | None = None
     >>> architectures.confusion(log_probs, jnp.array([0, 1, 1])).tolist()
     [[0.25, 0.75], [0.5, 0.5]]
   """
-  classes = log_probs.shape[-1]
   probs = jnp.exp(log_probs)
   probs = probs if valid is None else probs * valid[:, None]
-  joint = jnp.matmul(
-    probs.T, jax.nn.one_hot(y, classes, dtype=probs.dtype), precision=jax.lax.Precision.HIGHEST
-  )
-  mass = jnp.sum(joint, axis=-1, keepdims=True)
-  known = mass > 0
-  return jnp.where(known, joint / jnp.where(known, mass, 1), jnp.eye(classes, dtype=joint.dtype))
+  return conditional(probs, jax.nn.one_hot(y, log_probs.shape[-1], dtype=probs.dtype))

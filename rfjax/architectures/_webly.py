@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check
+from rfjax.core import Batch, Transform, _check, conditional
 
 
 class WeblyState(NamedTuple):
@@ -97,10 +97,6 @@ def relationship_graph(
     >>> architectures.relationship_graph(log_probs, jnp.array([0, 1, 1])).tolist()
     [[0.5, 0.5], [0.875, 0.125]]
   """
-  classes = log_probs.shape[-1]
-  label = jax.nn.one_hot(y, classes, dtype=log_probs.dtype)
+  label = jax.nn.one_hot(y, log_probs.shape[-1], dtype=log_probs.dtype)
   label = label if valid is None else label * jnp.asarray(valid)[:, None]
-  joint = jnp.matmul(label.T, jnp.exp(log_probs), precision=jax.lax.Precision.HIGHEST)
-  rows = jnp.sum(label, axis=0)[:, None]
-  seen = joint / jnp.maximum(rows, 1)
-  return jnp.where(rows > 0, seen, jnp.eye(classes, dtype=joint.dtype))
+  return conditional(label, jnp.exp(log_probs))

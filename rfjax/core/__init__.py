@@ -1,12 +1,15 @@
 """The core: batch, transform, step, run and sweep, and what methods are made of."""
 
+from rfjax.core._average import follow as follow
 from rfjax.core._batch import NO_ADDRESS as NO_ADDRESS
 from rfjax.core._batch import Batch as Batch
 from rfjax.core._batch import Truth as Truth
+from rfjax.core._channel import conditional as conditional
 from rfjax.core._channel import log_transition as log_transition
 from rfjax.core._channel import through as through
 from rfjax.core._draws import count as count
 from rfjax.core._draws import kth_largest as kth_largest
+from rfjax.core._draws import quantile as quantile
 from rfjax.core._draws import rank as rank
 from rfjax.core._draws import smallest as smallest
 from rfjax.core._draws import uniform as uniform

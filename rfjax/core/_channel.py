@@ -21,6 +21,33 @@ def log_transition(transition: ArrayLike) -> jax.Array:
   return jnp.where(t > 0, jnp.log(jnp.where(t > 0, t, 1)), _LOG_ZERO)
 
 
+def conditional(first: jax.Array, second: jax.Array) -> jax.Array:
+  r"""How the classes of one labelling are spread over those of another one.
+
+  $$P(j \mid i) = \frac{\sum_n a_{ni}\, b_{nj}}{\sum_{nk} a_{ni}\, b_{nk}}$$
+
+  Args:
+    first: a [N, C], one-hot or probabilities; a row of zeros does not count.
+    second: b [N, C], likewise.
+
+  Returns:
+    The matrix [C, C], rows of probabilities; that of a class without mass is the identity's.
+
+  Examples:
+    >>> import jax, jax.numpy as jnp
+    >>> from rfjax.core import conditional
+    >>> true, given = (jax.nn.one_hot(jnp.array(y), 2) for y in ([0, 0, 1], [0, 1, 1]))
+    >>> conditional(true, given).tolist()
+    [[0.5, 0.5], [0.0, 1.0]]
+  """
+  joint = jnp.matmul(first.T, second, precision="highest")
+  mass = jnp.sum(joint, axis=-1, keepdims=True)
+  known = mass > 0
+  return jnp.where(
+    known, joint / jnp.where(known, mass, 1), jnp.eye(joint.shape[0], dtype=joint.dtype)
+  )
+
+
 def through(log_probs: jax.Array, log_channel: jax.Array) -> jax.Array:
   r"""The log-probabilities of labels behind a channel.
 

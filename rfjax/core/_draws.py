@@ -124,6 +124,33 @@ def kth_largest(values: jax.Array, k: Any) -> jax.Array:
   return jnp.where((k < 1) | (k > values.size), beyond, back)
 
 
+def quantile(values: jax.Array, share: Any, mask: jax.Array) -> jax.Array:
+  """The quantile of some values, linear between two of them as `jnp.quantile`, without a sort.
+
+  Args:
+    values: floats [n], none of them NaN.
+    share: in [0, 1]; may be traced.
+    mask: bool [n], the values that count.
+
+  Returns:
+    The quantile []; 0 where no value counts.
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from rfjax.core import quantile
+    >>> mask = jnp.array([True, True, True, False])
+    >>> float(quantile(jnp.array([4.0, 0.0, 1.0, 9.0]), 0.75, mask))
+    2.5
+  """
+  number = jnp.sum(mask)
+  place = jnp.asarray(share, values.dtype) * jnp.maximum(number - 1, 0).astype(values.dtype)
+  below = jnp.floor(place)
+  others = jnp.where(mask, -values, -jnp.inf)
+  first = below.astype(jnp.int32) + 1
+  lower, upper = (-kth_largest(others, jnp.minimum(first + i, number)) for i in range(2))
+  return jnp.where(number > 0, lower + (place - below) * (upper - lower), 0)
+
+
 def smallest(values: jax.Array, number: Any, mask: jax.Array, index: jax.Array) -> jax.Array:
   """Marks the `number` smallest values of some rows, exactly; equal ones go by index.
 

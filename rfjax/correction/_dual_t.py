@@ -59,7 +59,7 @@ def dual_t(
   predicted, given = one_hot(jnp.argmax(eta, axis=-1)), one_hot(_elements.rows("y", y, eta))
   if mask is not None:
     given = given * _elements.rows("mask", mask, eta)[:, None]
-  counts = _elements.mass(predicted, given)
+  counts = jnp.matmul(predicted.T, given, precision=jax.lax.Precision.HIGHEST)
   spade = counts / jnp.maximum(jnp.sum(counts, axis=-1, keepdims=True), 1)
   product = jnp.matmul(club, spade, precision=jax.lax.Precision.HIGHEST)
   return _elements.row_stochastic(product)

@@ -33,8 +33,3 @@ def row_stochastic(matrix: jax.Array) -> jax.Array:
   mass = jnp.sum(matrix, axis=-1, keepdims=True)
   known = mass > 0
   return jnp.where(known, matrix / jnp.where(known, mass, 1), jnp.eye(matrix.shape[-1]))
-
-
-def mass(first: jax.Array, second: jax.Array) -> jax.Array:
-  """sum_n first[n, i] * second[n, j], in full precision."""
-  return jnp.matmul(first.T, second, precision=jax.lax.Precision.HIGHEST)

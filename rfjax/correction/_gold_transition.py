@@ -1,9 +1,9 @@
 """The transition matrix by trusted examples: what a network trained on noise says of each class."""
 
 import jax
-import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from rfjax.core import conditional
 from rfjax.correction import _elements
 
 
@@ -39,6 +39,4 @@ def gold_transition(probs: ArrayLike, y: ArrayLike, mask: ArrayLike | None = Non
   labels = jax.nn.one_hot(_elements.rows("y", y, p), p.shape[1], dtype=p.dtype)
   if mask is not None:
     labels = labels * _elements.rows("mask", mask, p)[:, None]
-  number = jnp.sum(labels, axis=0)[:, None]
-  mean = _elements.mass(labels, p) / jnp.maximum(number, 1)
-  return jnp.where(number > 0, mean, jnp.eye(p.shape[1], dtype=p.dtype))
+  return conditional(labels, p)

@@ -150,7 +150,8 @@ def tables(result: Result) -> dict[str, report.Table]:
 def _lines(result: Result, measures: tuple[str, ...], chose: Callable[[str], bool]) -> list[tuple]:
   """A line of measures after the last epoch for each method that chose something."""
   ends = lambda name: [report.mean_interval(_end(result, name, m)) for m in measures]
-  return [(name, *ends(name)) for name in result.data if chose(name)]
+  own = [name for name in result.data if not RECIPES[name].oracle]
+  return [(name, *ends(name)) for name in own if chose(name)]
 
 
 def _choices(result: Result) -> dict[str, report.Table]:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, group_sum
+from rfjax.core import Batch, conditional, group_sum
 
 
 def _right(data: Batch, by: str) -> jax.Array:
@@ -300,9 +300,7 @@ def noise_transition(data: Batch) -> jax.Array:
   """
   classes = data.num_classes
   true = jax.nn.one_hot(_true(data, "noise_transition"), classes) * data.valid[:, None]
-  counts = jnp.matmul(true.T, jax.nn.one_hot(data.y, classes), precision="highest")
-  rows = jnp.sum(counts, axis=-1, keepdims=True)
-  return jnp.where(rows > 0, counts / jnp.maximum(rows, 1), jnp.eye(classes))
+  return conditional(true, jax.nn.one_hot(data.y, classes))
 
 
 def transition_error(estimate: jax.Array, truth: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, kth_largest
+from rfjax.core import Batch, Transform, _check, quantile
 from rfjax.losses._elements import at_label
 from rfjax.losses._mixup import mixup
 from rfjax.losses._prior import prior_penalty
@@ -99,7 +99,7 @@ def dynamic_bootstrap(
   ) -> tuple[Batch, DynamicBootstrapState]:
     del params, unused
     loss, rows = at_label(data.cost, data.y), data.valid & (data.keep > 0)
-    low, high = (_percentile(loss, share, rows) for share in (_CUT, 1 - _CUT))
+    low, high = (quantile(loss, share, rows) for share in (_CUT, 1 - _CUT))
     inside = rows & (loss >= low) & (loss <= high)
     mixture = beta_mixture(_scale(loss, low, high), inside, steps=steps)
     new = DynamicBootstrapState(mixture, low, high)
@@ -127,17 +127,6 @@ def dynamic_bootstrap(
 def _scale(loss: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
   """Losses between two limits, as numbers inside of [0, 1]."""
   return jnp.clip((loss - low) / (high - low + 1e-6), _INSIDE, 1 - _INSIDE)
-
-
-def _percentile(values: jax.Array, share: float, rows: jax.Array) -> jax.Array:
-  """The quantile of some rows, linear between two values, as NumPy's; without any, 0."""
-  number = jnp.sum(rows)
-  place = share * jnp.maximum(number - 1, 0).astype(values.dtype)
-  below = jnp.floor(place)
-  lost = jnp.where(rows, -values, -jnp.inf)
-  first = below.astype(jnp.int32) + 1
-  lower, upper = (-kth_largest(lost, jnp.minimum(first + i, number)) for i in range(2))
-  return jnp.where(number > 0, lower + (place - below) * (upper - lower), 0)
 
 
 def _said(batch: Batch, hard: bool) -> jax.Array:

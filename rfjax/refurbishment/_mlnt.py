@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Network, Transform, _check, count, read, smallest, uniform
+from rfjax.core import Batch, Network, Transform, _check, count, follow, read, smallest, uniform
 
 _NAME = "mlnt"
 
@@ -110,7 +110,7 @@ def mlnt(
     batch.require("target", "keep", "penalty", by=_NAME)
     step = jnp.asarray(step)
     slow = jnp.where(step > full, decay[1], decay[0])
-    teacher = _follow(state.teacher, params, jnp.where(step <= start + 1, 0, slow))
+    teacher = follow(state.teacher, params, jnp.where(step <= start + 1, 0, slow), by=_NAME)
 
     def consistency() -> jax.Array:
       if features is None:
@@ -127,16 +127,6 @@ def mlnt(
     return batch.replace(penalty=batch.penalty + penalty), MLNTState(teacher)
 
   return Transform(init, update, writes=("penalty",))
-
-
-def _follow(teacher: Any, params: Any, decay: jax.Array) -> Any:
-  """The moving average one step on; without parameters there is nothing to follow."""
-  if not jax.tree.leaves(params):
-    return teacher
-  if jax.tree.structure(params) != jax.tree.structure(teacher):
-    raise ValueError("network must be the one that is trained: pass to mlnt what fit gets")
-  mean = lambda t, p: (decay * t + (1 - decay) * p).astype(t.dtype)
-  return jax.lax.stop_gradient(jax.tree.map(mean, teacher, params))
 
 
 def _divergence(

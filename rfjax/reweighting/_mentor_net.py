@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, count, smallest, uniform
+from rfjax.core import Batch, Transform, _check, count, quantile, smallest, uniform
 
 DROPOUT = ((0.5, 17), (0.05, 78), (1.0, 5))
 
@@ -100,8 +100,8 @@ def mentor_net(
     average = jnp.where(jnp.any(rows), now, state.average).astype(state.average.dtype)
     all_count = (percent <= 18) | (percent < burn_in)
     weight = jnp.where(all_count, 1, _self_paced(loss - average, percent, gamma))
-    rest = jnp.concatenate([jnp.full(part, 1 - jnp.asarray(rate)) for rate, part in dropout])
-    number = count(rest[percent], rows)
+    dropped = jnp.concatenate([jnp.full(part, jnp.asarray(rate)) for rate, part in dropout])
+    number = jnp.sum(rows) - count(dropped[percent], rows, up=True)
     weight = weight * smallest(uniform(key, batch), number, rows, batch.index)
     weight = batch.weight * weight.astype(batch.weight.dtype)
     return batch.replace(weight=weight), MentorNetState(average)
@@ -129,15 +129,3 @@ def _self_paced(difference: jax.Array, percent: jax.Array, gamma: Any) -> jax.Ar
   steep = jnp.maximum(gamma, jnp.finfo(difference.dtype).tiny)
   linear = jnp.clip(1 - difference / steep, 0, 1)
   return jnp.where((percent < 90) | (gamma == 0), difference <= 0, linear)
-
-
-def quantile(values: jax.Array, share: Any, mask: jax.Array) -> jax.Array:
-  """The quantile of the values under a mask, as `jnp.quantile` has it; 0 where there are none."""
-  number = jnp.sum(mask)
-  place = jnp.asarray(share, values.dtype) * jnp.maximum(number - 1, 0)
-  ascending = jnp.sort(jnp.where(mask, values, jnp.inf))
-  low = jnp.floor(place).astype(jnp.int32)
-  high = jnp.minimum(low + 1, jnp.maximum(number - 1, 0))
-  between = place - low
-  found = ascending[low] * (1 - between) + ascending[high] * between
-  return jnp.where(number > 0, found, 0)

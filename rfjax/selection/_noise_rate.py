@@ -44,7 +44,7 @@ def rate_from_areas(area: jax.Array, mask: jax.Array | None = None) -> jax.Array
   check_rows("mask", mask, area.shape[0])
   posterior = gaussian_mixture(area, mask).posterior
   counts = jnp.ones_like(posterior) if mask is None else mask.astype(posterior.dtype)
-  return jnp.tensordot(counts, posterior, 1) / jnp.maximum(jnp.sum(counts), 1)
+  return jnp.tensordot(counts, posterior, 1, precision="highest") / jnp.maximum(jnp.sum(counts), 1)
 
 
 def rate_from_agreement(accuracy: ArrayLike, num_classes: int) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Network, Spec, Transform, _check, read, write
+from rfjax.core import Batch, Network, Spec, Transform, _check, follow, read, write
 from rfjax.selection._elements import first_mask
 
 DISTANCES = ("mse", "kl")
@@ -121,7 +121,7 @@ def self_ensembling(
   def refresh(
     data: Batch, state: SelfEnsemblingState, params: Any, *, epoch: Any, forward: Any, **_: Any
   ) -> tuple[Batch, SelfEnsemblingState]:
-    speaks = data if of == "student" else forward(follow(state, params, decay).teacher, data)
+    speaks = data if of == "student" else forward(renew(state, params, decay).teacher, data)
     said, past = jax.nn.softmax(speaks.logits), read(state.ensemble, data.index)
     average = write(state.ensemble, data.index, momentum * past + (1 - momentum) * said)
     agree = jnp.argmax(read(average, data.index), axis=-1) == data.y
@@ -136,7 +136,7 @@ def self_ensembling(
   ) -> tuple[Batch, SelfEnsemblingState]:  # fmt: skip
     del unused
     batch.require("logits", "keep", "penalty", by="self_ensembling")
-    new = follow(state, params, decay)
+    new = renew(state, params, decay)
     augment_key, dropout_key = jax.random.split(key)
     view = batch if augment is None else batch.replace(x=augment(batch.x, augment_key))
     said = forward(new.teacher, view, key=dropout_key).logits
@@ -150,19 +150,12 @@ def self_ensembling(
   return Transform(init, update, refresh, writes=("keep", "penalty"))
 
 
-def follow(state: SelfEnsemblingState, params: Any, decay: Any) -> SelfEnsemblingState:
-  """The teacher one step on; without parameters there is nothing to follow."""
-  if not jax.tree.leaves(params):
-    return state
-  if jax.tree.structure(params) != jax.tree.structure(state.teacher):
-    raise ValueError("network must be the one that is trained: pass to self_ensembling fit's")
-
-  def mean(t: jax.Array, p: jax.Array) -> jax.Array:
-    steps = state.steps.astype(jnp.promote_types(t.dtype, jnp.float32))
-    slow = jnp.minimum(decay, steps / (steps + 1))
-    return (slow * t + (1 - slow) * p).astype(t.dtype)
-
-  teacher = jax.lax.stop_gradient(jax.tree.map(mean, state.teacher, params))
+def renew(state: SelfEnsemblingState, params: Any, decay: Any) -> SelfEnsemblingState:
+  """The teacher one step on."""
+  steps = state.steps.astype(jnp.result_type(float))
+  teacher = follow(
+    state.teacher, params, jnp.minimum(decay, steps / (steps + 1)), by="self_ensembling"
+  )
   return state._replace(teacher=teacher, steps=state.steps + 1)
 
 

@@ -10,7 +10,7 @@ import optax
 from rfjax.core import Batch, Log, Network, TrainState, Transform, _check, chain, fit, identity
 from rfjax.core import rounds as run_rounds
 from rfjax.selection._elements import refresh_after
-from rfjax.selection._self_ensembling import SelfEnsemblingState, follow, self_ensembling
+from rfjax.selection._self_ensembling import SelfEnsemblingState, renew, self_ensembling
 
 
 class _Best(NamedTuple):
@@ -155,7 +155,7 @@ def _with_best(t: Transform, validation: Batch, of: str, decay: Any) -> Transfor
     **extra: Any,
   ) -> tuple[Batch, tuple[SelfEnsemblingState, _Best]]:  # fmt: skip
     data, inner = t.refresh(data, state[0], params, epoch=epoch, forward=forward, **extra)
-    found = follow(inner, params, decay)
+    found = renew(inner, params, decay)
     said = forward(params if of == "student" else found.teacher, validation).logits
     accuracy = validation.mean(jnp.argmax(said, axis=-1) == validation.y)
     now = _Best(accuracy.astype(jnp.float32), params, found)

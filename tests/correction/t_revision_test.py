@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import rfjax
+from oracles import slopes
 from rfjax import architectures, correction, losses, reweighting
 
 RNG = np.random.default_rng(0)
@@ -33,15 +34,6 @@ def risk(slack, logits, y, keep, outer, largest=100.0, fixed=None):
   for i, z in enumerate(logits):
     total += keep[i] * outer[i] * w[i] * (np.log(np.exp(z).sum()) - z[y[i]])
   return total / max(sum(keep), 1)
-
-
-def numeric(function, at, eps=1e-6):
-  slope = np.zeros(at.shape)
-  for i in np.ndindex(at.shape):
-    move = np.zeros(at.shape)
-    move[i] = eps
-    slope[i] = (function(at + move) - function(at - move)) / (2 * eps)
-  return slope
 
 
 def dataset():
@@ -80,9 +72,9 @@ def test_steps_follow_the_risk_by_hand(differentiable):
       np.testing.assert_allclose(weight, outer * w, rtol=1e-10)
       np.testing.assert_allclose(value, risk(slack, logits, y, keep, outer, 1.3), rtol=1e-10)
       fixed = None if differentiable else w
-      of_logits = numeric(lambda z, s=slack, f=fixed: risk(s, z, y, keep, outer, 1.3, f), logits)
+      of_logits = slopes(lambda z, s=slack, f=fixed: risk(s, z, y, keep, outer, 1.3, f), logits)
       np.testing.assert_allclose(gradient, of_logits, atol=1e-8)
-      of_slack = numeric(lambda s, z=logits: risk(s, z, y, keep, outer, 1.3), slack)
+      of_slack = slopes(lambda s, z=logits: risk(s, z, y, keep, outer, 1.3), slack)
       assert (of_slack <= 1e-9).all()  # so plain gradient steps let every entry grow
       np.testing.assert_allclose(new.revision.params, slack - 0.02 * of_slack, atol=1e-8)
       np.testing.assert_array_equal(new.transition, T)

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import rfjax
+from oracles import slopes
 from rfjax import architectures, correction
 
 RNG = np.random.default_rng(0)
@@ -33,15 +34,6 @@ def objective(w, logits, y, keep, weight, strength):
   rows = zip(given, y, keep, weight, strict=True)
   loss = sum(-k * v * np.log(row[label]) for row, label, k, v in rows)
   return loss / max(sum(keep), 1) + strength * np.log(abs(np.linalg.det(matrix(w))))
-
-
-def numeric(function, at, eps=1e-6):
-  slope = np.zeros(at.shape)
-  for i in np.ndindex(at.shape):
-    move = np.zeros(at.shape)
-    move[i] = eps
-    slope[i] = (function(at + move) - function(at - move)) / (2 * eps)
-  return slope
 
 
 def dataset():
@@ -81,9 +73,9 @@ def test_steps_follow_the_joint_objective_by_hand():
       np.testing.assert_allclose(probs, p @ matrix(w), rtol=1e-10)
       volume = 0.3 * np.log(abs(np.linalg.det(matrix(w))))
       np.testing.assert_allclose(penalty, volume, rtol=1e-10)
-      slope = numeric(lambda z, w=w: objective(w, z, y, keep, weight, 0.3), logits)
+      slope = slopes(lambda z, w=w: objective(w, z, y, keep, weight, 0.3), logits)
       np.testing.assert_allclose(gradient, slope, atol=1e-8)
-      moved = w - 0.7 * numeric(expected, w)
+      moved = w - 0.7 * slopes(expected, w)
       np.testing.assert_allclose(new.params, moved, atol=1e-7)
       state, w = new, np.asarray(new.params)
   assert np.abs(w + 1.5).max() > 0.05 and (np.diag(w) == -1.5).all()
@@ -96,7 +88,7 @@ def test_the_penalty_adds_to_what_is_there_and_its_gradient_reaches_the_matrix()
   np.testing.assert_allclose(out.penalty, 2 + 0.5 * np.log(np.linalg.det(t)), rtol=1e-5)
   steps = [update(correction.vol_min_net(s, optax.sgd(1.0)), flow)[1].params for s in (0.0, 0.5)]
   volume = lambda w: np.log(abs(np.linalg.det(matrix(w))))
-  with_it = -0.5 * numeric(volume, np.full((3, 3), -2.0))
+  with_it = -0.5 * slopes(volume, np.full((3, 3), -2.0))
   np.testing.assert_allclose(steps[1] - steps[0], with_it, atol=1e-5)
 
 

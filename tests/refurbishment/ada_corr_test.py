@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import rfjax
+from oracles import stages
 from rfjax import architectures, refurbishment
 
 KEY = jax.random.key(0)
@@ -31,19 +32,7 @@ def make(settings):
   return refurbishment.ada_corr(**dict(zip(NAMES, settings, strict=True)), window=WINDOW)
 
 
-@jax.jit
-def update(settings, flow, state, epoch):
-  return make(settings).update(flow, state, (), epoch=epoch)
-
-
-@jax.jit
-def refresh(settings, data, state, epoch):
-  return make(settings).refresh(data, state, (), epoch=epoch)[1]
-
-
-@jax.jit
-def start(settings):
-  return make(settings).init(dataset(), key=KEY, spec=None)
+start, update, refresh = stages(make, dataset)
 
 
 class Loop:

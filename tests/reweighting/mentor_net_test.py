@@ -10,7 +10,7 @@ import pytest
 
 import rfjax
 from rfjax import architectures, reweighting
-from rfjax.reweighting._mentor_net import quantile
+from rfjax.core import quantile
 
 KEY = jax.random.key(0)
 WIDTH, CLASSES, STEPS = 12, 3, 50

@@ -1,16 +1,15 @@
 """DivideMix: each of its parts against NumPy, a whole step with the draws read off, and runs."""
 
 import functools
-import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from sklearn.mixture import GaussianMixture
 
 import rfjax
+from oracles import lower_posterior
 from rfjax import architectures, selection
 from rfjax.selection import _divide_mix, _mix_match
 
@@ -23,66 +22,6 @@ Y = np.arange(ROWS) % CLASSES
 def softmax(z):
   e = np.exp(z - z.max(-1, keepdims=True))
   return e / e.sum(-1, keepdims=True)
-
-
-def two_lumps(count=300, seed=0):
-  rng = np.random.default_rng(seed)
-  return np.abs(np.where(rng.random(count) < 0.3, 3.0, 0.2) + 0.4 * rng.normal(size=count))
-
-
-# The split ---------------------------------------------------------------------------------------
-
-
-def clean(loss, steps=10):
-  """EM by loops, on losses scaled to [0, 1], with 5e-4 on every variance."""
-  x = (loss - loss.min()) / (loss.max() - loss.min())
-  weight, mean, variance = np.full(2, 0.5), np.array([0.0, 1.0]), np.full(2, x.var())
-  of = lambda: weight * np.exp(-((x[:, None] - mean) ** 2) / 2 / variance) / np.sqrt(variance)
-  for _ in range(steps):
-    r = of() / of().sum(1, keepdims=True)
-    weight, mean = r.mean(0), (r * x[:, None]).sum(0) / r.sum(0)
-    variance = (r * (x[:, None] - mean) ** 2).sum(0) / r.sum(0) + 5e-4
-  return (of() / of().sum(1, keepdims=True))[:, mean.argmin()]
-
-
-def test_the_clean_probability_is_that_of_the_loops_and_of_scikit_learn():
-  for seed in range(3):
-    loss = two_lumps(seed=seed)
-    x = ((loss - loss.min()) / (loss.max() - loss.min()))[:, None]
-    start = {"means_init": [[0.0], [1.0]], "weights_init": [0.5, 0.5]}
-    given = GaussianMixture(
-      2,
-      max_iter=10,
-      tol=0,
-      reg_covar=5e-4,
-      precisions_init=np.full((2, 1, 1), 1 / x.var()),
-      **start,
-    )
-    own_start = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=0)
-    with warnings.catch_warnings():
-      warnings.simplefilter("ignore")
-      given.fit(x), own_start.fit(x)
-    with jax.enable_x64(True):
-      rows = jnp.ones(len(loss), bool)
-      found = _mix_match.clean_probability(_mix_match.unit(jnp.asarray(loss), rows), rows)
-    found = np.asarray(found)
-    np.testing.assert_allclose(found, clean(loss), atol=1e-9)
-    low = given.means_.ravel().argmin()
-    np.testing.assert_allclose(found, given.predict_proba(x)[:, low], atol=1e-9)
-    theirs = own_start.predict_proba(x)[:, own_start.means_.ravel().argmin()]
-    assert ((found > 0.5) == (theirs > 0.5)).mean() > 0.97
-
-
-def test_rows_outside_do_not_count_and_equal_losses_are_undecided():
-  loss, rows = two_lumps(50), np.arange(50) < 40
-  loss[45], loss[46] = 1e6, -5.0
-  split = jax.jit(lambda v, r: _mix_match.clean_probability(_mix_match.unit(v, r), r))
-  found = split(jnp.asarray(loss, jnp.float32), jnp.asarray(rows))
-  np.testing.assert_allclose(found[:40], clean(loss[:40]), atol=1e-4)
-  assert np.isfinite(found).all()
-  same = split(jnp.full(50, 0.7), jnp.asarray(rows))
-  np.testing.assert_allclose(same, 0.5)
-  assert np.isfinite(split(jnp.asarray(loss, jnp.float32), jnp.zeros(50, bool))).all()
 
 
 def lane(t, data, logits, epoch=3):
@@ -109,8 +48,8 @@ def test_each_network_gets_the_split_of_the_other():
   data = rfjax.Batch.from_arrays(np.zeros((ROWS, 2)), Y, num_classes=CLASSES)
   z = 2 * RNG.normal(size=(2, 1, ROWS, CLASSES))
   _, state = lane(selection.divide_mix(warmup=3), data, z)
-  np.testing.assert_allclose(state.clean[0], clean(loss_of(z[1, 0])), atol=2e-4)
-  np.testing.assert_allclose(state.clean[1], clean(loss_of(z[0, 0])), atol=2e-4)
+  np.testing.assert_allclose(state.clean[0], lower_posterior(loss_of(z[1, 0])), atol=2e-4)
+  np.testing.assert_allclose(state.clean[1], lower_posterior(loss_of(z[0, 0])), atol=2e-4)
   assert not np.allclose(state.clean[0], state.clean[1], atol=0.05)
   _, state = lane(selection.divide_mix(warmup=4), data, z)
   np.testing.assert_array_equal(state.clean, 1)
@@ -130,50 +69,6 @@ def test_losses_are_averaged_over_the_last_epochs():
     np.testing.assert_allclose(state.clean[0], scaled, atol=2e-4)
 
 
-# The batches -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("labelled", [7, 12, 0, 3, 11])
-@pytest.mark.parametrize("size", [6, 7, 2])
-def test_the_two_loaders(labelled, size):
-  half = size // 2
-  chosen = np.isin(np.arange(ROWS), RNG.permutation(ROWS)[:labelled])
-  rows = np.ones(ROWS, bool)
-  order = jnp.zeros((-(-ROWS // size), size), jnp.int32)
-  found, steps = _mix_match.loaders(KEY, jnp.asarray(chosen), jnp.asarray(rows), order)
-  found = np.asarray(found)
-  assert found.shape == (-(-ROWS // half), size)
-  first, second, rest = found[:, :half], found[:, half : 2 * half], found[:, 2 * half :]
-  assert (rest == ROWS).all()
-  passes = -(-labelled // half) or -(-(ROWS - labelled) // half)
-  assert steps == passes
-  assert (found[passes:] == ROWS).all() and (found[:passes] < ROWS).any(1).all()
-  seen = first[first < ROWS]
-  np.testing.assert_array_equal(np.sort(seen), np.flatnonzero(chosen))
-  # The other half goes round and round through the rest, each time in whole batches.
-  others = ROWS - labelled
-  turns = -(-others // half)
-  for t in range(passes):
-    batch = second[t][second[t] < ROWS]
-    assert len(batch) == (min(half, others - (t % turns) * half) if others else 0)
-    if t >= turns > 0:
-      np.testing.assert_array_equal(second[t], second[t - turns])
-  once = second[: min(turns, passes)]
-  once = once[once < ROWS]
-  assert len(set(once)) == len(once) and not chosen[once].any()
-
-
-def test_the_order_is_random_and_leaves_out_what_is_not_valid():
-  rows = np.arange(ROWS) != 5
-  chosen = np.arange(ROWS) % 2 == 0
-  order = jnp.zeros((3, 4), jnp.int32)
-  draw = lambda key: _mix_match.loaders(key, jnp.asarray(chosen & rows), jnp.asarray(rows), order)
-  found = np.asarray(jax.vmap(draw)(jax.random.split(KEY, 400))[0])
-  assert not (found == 5).any()
-  counts = np.bincount(found[:, 0, 0], minlength=ROWS)
-  assert (counts[chosen] > 40).all() and counts.sum() == counts[chosen].sum()
-
-
 def test_warm_up_keeps_the_batches_and_full_batches_stay():
   data = rfjax.Batch.from_arrays(np.zeros((ROWS, 2)), Y, num_classes=CLASSES)
   z = RNG.normal(size=(2, 1, ROWS, CLASSES))
@@ -188,36 +83,6 @@ def test_warm_up_keeps_the_batches_and_full_batches_stay():
   np.testing.assert_array_equal(found, np.stack([order, order]))
   with pytest.raises(ValueError, match="batch_size must"):
     lane(selection.divide_mix(warmup=3), data.replace(order=order.reshape(12, 1)), z)
-
-
-# The targets and mixtures ------------------------------------------------------------------------
-
-
-def test_sharpening():
-  p = RNG.dirichlet(np.ones(CLASSES), 5)
-  for temperature in (0.5, 1.0, 2.0):
-    powers = p ** (1 / temperature)
-    found = _mix_match.sharpen(jnp.asarray(p, jnp.float32), temperature)
-    np.testing.assert_allclose(found, powers / powers.sum(1, keepdims=True), rtol=1e-4)
-  hard = jnp.eye(CLASSES)
-  np.testing.assert_allclose(_mix_match.sharpen(hard, 0.5), hard, atol=1e-30)
-  assert np.isfinite(_mix_match.sharpen(jnp.zeros((1, CLASSES)), 0.5)).all()
-
-
-def test_two_views_are_one_row_of_the_same_loss():
-  cost = RNG.exponential(size=(2, 5, CLASSES))
-  target = RNG.dirichlet(np.ones(CLASSES), (2, 5))
-  target[:, 0] = [1, 0, 0]  # classes that neither view has
-  with jax.enable_x64(True):
-    merge = lambda c: _mix_match.merge_views(c, jnp.asarray(target))
-    one_cost, one_target = merge(jnp.asarray(cost))
-    slope = jax.grad(lambda c: jnp.sum(jnp.prod(jnp.stack(merge(c)), axis=0)))(jnp.asarray(cost))
-  one_cost, one_target = np.asarray(one_cost), np.asarray(one_target)
-  np.testing.assert_allclose(one_target, target.mean(0), rtol=1e-12)
-  loss = (one_cost * one_target).sum(1)
-  np.testing.assert_allclose(loss, (cost * target).sum(2).mean(0), rtol=1e-12)
-  np.testing.assert_allclose(slope, target / 2, rtol=1e-12)
-  assert np.isfinite(one_cost).all()
 
 
 class Watch:
@@ -353,9 +218,6 @@ def follows_the_loops(mine, other, w, rows, step, slope, out, seen):
   with jax.enable_x64(True):
     wanted = jax.jit(jax.grad(objective))(jnp.asarray(mine))
   np.testing.assert_allclose(slope, wanted, rtol=1e-7, atol=1e-9)
-
-
-# Warm-up and runs --------------------------------------------------------------------------------
 
 
 def test_warm_up_is_cross_entropy_of_an_augmented_view_with_negative_entropy(monkeypatch):

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import rfjax
+from oracles import run_epochs, shuffled_orders
 from rfjax import architectures, selection
 
 KEY = jax.random.key(0)
@@ -26,11 +27,7 @@ def dataset():
 def epochs_of_logits(seed=1):
   """Orders [E, S, B], logits and keeps: true labels are learned first, and later all given ones."""
   rng = np.random.default_rng(seed)
-  orders = np.full((EPOCHS, STEPS * BATCH), ROWS)
-  for order in orders:
-    order[:ROWS] = rng.permutation(ROWS)
-    order[:] = order if rng.random() < 0.3 else rng.permutation(order)
-  orders = orders.reshape(EPOCHS, STEPS, BATCH)
+  orders = shuffled_orders(rng, EPOCHS, ROWS, BATCH)
   logits = rng.normal(size=(EPOCHS, STEPS, BATCH, CLASSES))
   for at in np.ndindex(EPOCHS, STEPS, BATCH):
     if (i := orders[at]) < ROWS:
@@ -109,26 +106,15 @@ class Oracle:
 
 def run(method, dtype):
   """Keeps and states after each step, and states after each refresh, of the epochs of logits."""
-  data = dataset()
-
-  def epoch(state, at):
-    number, order, logits, keeps = at
-    _, state = method.refresh(data, state, None, key=KEY, step=0, epoch=number, forward=None)
-
-    def step(state, at):
-      rows, z, keep = at
-      batch = data.take(rows)
-      batch = batch.replace(keep=keep * batch.valid).fill(z)
-      extra = {"key": KEY, "step": 0, "epoch": number, "forward": None}
-      out, new = method.update(batch, state, None, **extra)
-      return new, (out.keep, new.safe, new.area)
-
-    after, found = jax.lax.scan(step, state, (order, logits, keeps))
-    return after, (*found, state.safe, state.stopped, state.noise_rate)
-
-  start = method.init(data, key=KEY, spec=None)
-  epochs = (jnp.arange(EPOCHS), ORDERS, jnp.asarray(LOGITS, dtype), jnp.asarray(KEEPS, dtype))
-  return jax.lax.scan(epoch, start, epochs)[1]
+  return run_epochs(
+    method,
+    dataset(),
+    ORDERS,
+    jnp.asarray(LOGITS, dtype),
+    jnp.asarray(KEEPS, dtype),
+    lambda state: (state.safe, state.area),
+    lambda state: (state.safe, state.stopped, state.noise_rate),
+  )
 
 
 def compare(found, oracle, name, rtol=1e-10):

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 import rfjax
+from oracles import run_epochs, shuffled_orders
 from rfjax import architectures, selection
 
 KEY = jax.random.key(0)
@@ -32,11 +33,7 @@ def epochs_of_logits(seed=1):
   A few examples it never learns, and logits are small integers, so that some are equal.
   """
   rng = np.random.default_rng(seed)
-  orders = np.full((EPOCHS, STEPS * BATCH), ROWS)
-  for order in orders:
-    order[:ROWS] = rng.permutation(ROWS)
-    order[:] = order if rng.random() < 0.3 else rng.permutation(order)
-  orders = orders.reshape(EPOCHS, STEPS, BATCH)
+  orders = shuffled_orders(rng, EPOCHS, ROWS, BATCH)
   logits = rng.integers(0, 3, (EPOCHS, STEPS, BATCH, CLASSES)).astype(np.float32)
   learned = rng.random(ROWS) < 0.85
   for epoch, rows in np.ndindex(EPOCHS, STEPS * BATCH):
@@ -109,25 +106,15 @@ class Oracle:
 
 def run(method):
   """Keeps, states after each step and states after each refresh, of the epochs of logits."""
-  data = dataset()
-
-  def epoch(state, at):
-    number, order, logits, keeps = at
-    _, state = method.refresh(data, state, None, key=KEY, step=0, epoch=number, forward=None)
-
-    def step(state, at):
-      rows, z, keep = at
-      batch = data.take(rows)
-      batch = batch.replace(keep=keep * batch.valid).fill(z)
-      extra = {"key": KEY, "step": 0, "epoch": number, "forward": None}
-      out, new = method.update(batch, state, None, **extra)
-      return new, (out.keep, new.safe, new.latest)
-
-    after, found = jax.lax.scan(step, state, (order, logits, keeps))
-    return after, (*found, state.safe, state.stopped)
-
-  start = method.init(data, key=KEY, spec=None)
-  return jax.lax.scan(epoch, start, (jnp.arange(EPOCHS), ORDERS, LOGITS, KEEPS))[1]
+  return run_epochs(
+    method,
+    dataset(),
+    ORDERS,
+    LOGITS,
+    KEEPS,
+    lambda state: (state.safe, state.latest),
+    lambda state: (state.safe, state.stopped),
+  )
 
 
 def compare(found, oracle, name):
