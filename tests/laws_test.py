@@ -109,17 +109,14 @@ def forward(params, flow, key=None):
   return flow.fill(logits, jnp.ones((flow.num_rows, 5)))
 
 
-@functools.cache
-def _method(name):
-  return Method(catalog.entry(name))
-
-
-# A method's tests share what they compile, so one worker has them all under --dist loadgroup.
+# A method's tests share what they compile, so they run one after the other, and one worker has them
+# all under --dist loadgroup.
 @pytest.fixture(
-  params=[pytest.param(e.name, marks=pytest.mark.xdist_group(e.name)) for e in METHODS]
+  scope="module",
+  params=[pytest.param(e.name, marks=pytest.mark.xdist_group(e.name)) for e in METHODS],
 )
 def method(request):
-  return _method(request.param)
+  return Method(catalog.entry(request.param))
 
 
 def _close(a, b, tolerance=1e-5):
