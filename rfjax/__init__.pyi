@@ -5,6 +5,7 @@ from . import convergence as convergence
 from . import core as core
 from . import correction as correction
 from . import data as data
+from . import fairness as fairness
 from . import losses as losses
 from . import metrics as metrics
 from . import noise as noise

@@ -41,6 +41,11 @@ PAPERS = [
   ("venkatasubramanian2019", "Measures, Methods and Representations", 1, "PODS", 2019),
   ("zafar2017", "Fairness Constraints: Mechanisms for Fair Classification", 4, "AISTATS", 2017),
 ]
+FIGURE_3 = (
+  *("acquire", "repair", "reweight", "generate"),
+  *("constraint", "adversarial", "sampling"),
+  *("adjust", "tune"),
+)
 ROOT = pathlib.Path(__file__).parent.parent
 ENTRIES = pytest.mark.parametrize("entry", catalog.entries(), ids=lambda e: e.name)
 
@@ -72,7 +77,7 @@ def test_entry_is_well_formed(entry):
   assert entry.checked in ("paper", "code", "memory")
   assert entry.figure in (None, 1, 2, 3, 4)
   assert entry.verified
-  assert all(re.fullmatch(r"C|[ABDE]\d", place) for place in entry.survey)
+  assert all(re.fullmatch(r"C|[ABDE]\d", place) or place in FIGURE_3 for place in entry.survey)
   assert set(entry.paper) <= set(catalog.references())
   if entry.kind == "method":
     assert bool(entry.neutral) != bool(entry.neutral_reason)

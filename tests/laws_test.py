@@ -16,28 +16,30 @@ from law_cases import CASES
 from rfjax import architectures, catalog
 
 METHODS = [entry for entry in catalog.entries() if entry.kind == "method"]
-NETWORK = architectures.mlp([5], 3)
 ROWS, PADDED = 10, 14
+FIELDS = ("x", "y", "logits", "log_probs", "cost", "target", "keep", "weight", "penalty")
 SEEDS, RATES = jnp.arange(8, dtype=jnp.uint32), jnp.linspace(0.0, 0.9, 8)
 
 
 @functools.cache
-def data():
+def data(classes):
   rng = np.random.default_rng(0)
-  y = np.arange(ROWS) % 3
-  make = functools.partial(rfjax.Batch.from_arrays, num_classes=3)
-  truth = rfjax.Truth(y=jnp.asarray((y + 1) % 3), group=jnp.zeros(ROWS, jnp.int32))
-  trusted = make(rng.normal(size=(6, 4)), np.arange(6) % 3)
+  y = np.arange(ROWS) * classes // ROWS if classes == 2 else np.arange(ROWS) % classes
+  make = functools.partial(rfjax.Batch.from_arrays, num_classes=classes)
+  truth = rfjax.Truth(y=jnp.asarray((y + 1) % classes), group=jnp.zeros(ROWS, jnp.int32))
+  trusted = make(rng.normal(size=(6, 4)), np.arange(6) % classes)
   return make(rng.normal(size=(ROWS, 4)), y, np.arange(ROWS) % 2, trusted=trusted, truth=truth)
 
 
 @functools.cache
-def batch():
+def batch(classes):
   """The data with padding rows, filled."""
   rng = np.random.default_rng(1)
   rows = jnp.append(jnp.arange(ROWS), jnp.full(PADDED - ROWS, ROWS))
-  logits = jnp.asarray(rng.normal(size=(PADDED, 3)).astype(np.float32))
-  return data().take(rows).fill(logits, jnp.asarray(rng.normal(size=(PADDED, 5)), jnp.float32))
+  logits = jnp.asarray(rng.normal(size=(PADDED, classes)).astype(np.float32))
+  return (
+    data(classes).take(rows).fill(logits, jnp.asarray(rng.normal(size=(PADDED, 5)), jnp.float32))
+  )
 
 
 class Method:
@@ -45,17 +47,25 @@ class Method:
 
   def __init__(self, entry):
     self.entry, self.case, self.traces = entry, CASES[entry.name], 0
-    self.spec = rfjax.core.Spec(batch().logits[:ROWS], batch().features[:ROWS])
+    self.data, self.batch = data(self.case.num_classes), batch(self.case.num_classes)
+    self.network = architectures.mlp([5], self.case.num_classes)
+    self.spec = rfjax.core.Spec(self.batch.logits[:ROWS], self.batch.features[:ROWS])
 
   def train(self, seed, rate, data):
     self.traces += 1
     tx, key = optax.adam(0.01), jax.random.key(seed)
     if self.case.tx is not None:
       tx = optax.chain(self.case.tx(rate), tx)
-    method = rfjax.chain(self.case.make(rate))
+    made = self.case.make(rate)
+    if self.case.acts == "data":
+      data = rfjax.transform(made, data, key=key)
+    method = rfjax.chain(made) if self.case.acts == "training" else rfjax.chain()
     state, log = rfjax.fit(
-      NETWORK, method, tx, data, key=key, epochs=3, batch_size=ROWS - 3, peers=self.case.peers
+      self.network, method, tx, data, key=key, epochs=3, batch_size=ROWS - 3, peers=self.case.peers
     )
+    if self.case.acts == "output":
+      said = rfjax.predict(self.network, state, data)
+      return rfjax.transform(made, said, key=key).probs, log
     return state.params, log
 
   @functools.cached_property
@@ -72,10 +82,12 @@ class Method:
       out_specs=jax.P("run"),
       check_vma=False,
     )
-    return jax.jit(spread).lower(SEEDS, RATES, data()).compile()
+    return jax.jit(spread).lower(SEEDS, RATES, self.data).compile()
 
   def init(self, method, **extra):
-    return method.init(data(), key=jax.random.key(0), spec=self.spec, **extra)
+    """The first state; what acts on the output is fitted on what a network said."""
+    seen = self.data.fill(*self.spec) if self.case.acts == "output" else self.data
+    return method.init(seen, key=jax.random.key(0), spec=self.spec, **extra)
 
   def update(self, flow, rate=0.6, method=None, **extra):
     """One update, of as many peers as the method looks at, which all see the same flow."""
@@ -105,7 +117,7 @@ class Method:
 def forward(params, flow, key=None):
   """A second forward pass, of a network that does not look at its parameters."""
   del params, key
-  logits = jnp.tanh(flow.x.reshape(flow.num_rows, -1)[:, :3])
+  logits = jnp.tanh(flow.x.reshape(flow.num_rows, -1)[:, : flow.num_classes])
   return flow.fill(logits, jnp.ones((flow.num_rows, 5)))
 
 
@@ -128,34 +140,34 @@ def test_every_method_has_a_case():
 
 
 def test_1_jit_changes_nothing(method):
-  _, (out, state) = method.compiled(batch())
-  eager, eager_state = method.update(batch())
+  _, (out, state) = method.compiled(method.batch)
+  eager, eager_state = method.update(method.batch)
   _close((out, state), (eager, eager_state))
 
 
 def test_2_a_vmapped_run_is_the_single_run_and_3_compiles_once(method):
   before = method.traces
-  single = [method.run(SEEDS[i], RATES[i], data()) for i in (0, 5)]
+  single = [method.run(SEEDS[i], RATES[i], method.data) for i in (0, 5)]
   assert method.traces <= before + 1, "a second call or another rate compiled again"
-  together = method.runs(SEEDS, RATES, data())
+  together = method.runs(SEEDS, RATES, method.data)
   for run, i in zip(single, (0, 5), strict=True):
     _close(jax.tree.map(lambda leaf, i=i: leaf[i], together), run)
 
 
 def test_4_the_state_keeps_its_structure_and_types(method):
   state = jax.eval_shape(lambda: method.init(method.case.make(0.6)))
-  _, new = jax.eval_shape(method.update, batch())
+  _, new = jax.eval_shape(method.update, method.batch)
   chex.assert_trees_all_equal_shapes_and_dtypes(new, state)
 
 
 def test_5_unknown_keywords_are_ignored(method):
   made = method.case.make(0.6)
-  whole = data().fill(batch().logits[:ROWS], batch().features[:ROWS])
+  whole = method.data.fill(method.batch.logits[:ROWS], method.batch.features[:ROWS])
 
   def everything(_):
     extra = {"key": jax.random.key(0), "epoch": 1, "step": 2, "forward": forward, "unknown": 3}
     state = method.init(made, unknown=3)
-    return made.refresh(whole, made.update(batch(), state, (), **extra)[1], (), **extra)
+    return made.refresh(whole, made.update(method.batch, state, (), **extra)[1], (), **extra)
 
   jax.eval_shape(jax.vmap(everything, axis_name="peer"), jnp.arange(method.case.peers))
 
@@ -164,14 +176,16 @@ def test_6_permuting_the_batch_permutes_the_result(method):
   permutation = np.random.default_rng(2).permutation(PADDED)
   is_row = lambda leaf: leaf.shape[:1] == (PADDED,)
   per_row = lambda tree: jax.tree.map(lambda v: v[permutation] if is_row(v) else v, tree)
-  gradient, (out, state) = method.compiled(batch())
-  permuted = method.compiled(per_row(batch()))
+  gradient, (out, state) = method.compiled(method.batch)
+  permuted = method.compiled(per_row(method.batch))
   _close(permuted, (gradient[permutation], (per_row(out), state)))
 
 
 def test_7_the_fields_keep_their_ranges_at_large_logits(method):
-  signs = jnp.where(jax.random.bernoulli(jax.random.key(3), 0.5, (PADDED, 3)), 50.0, -50.0)
-  _, (out, _) = method.compiled(batch().fill(signs, batch().features))
+  signs = jnp.where(
+    jax.random.bernoulli(jax.random.key(3), 0.5, method.batch.logits.shape), 50.0, -50.0
+  )
+  _, (out, _) = method.compiled(method.batch.fill(signs, method.batch.features))
   assert jnp.all((out.keep >= 0) & (out.keep <= 1))
   assert jnp.all(jnp.isfinite(out.cost)) and jnp.isfinite(out.penalty)
   np.testing.assert_allclose(out.target.sum(1), 1, atol=1e-6)
@@ -180,11 +194,13 @@ def test_7_the_fields_keep_their_ranges_at_large_logits(method):
 
 
 def test_8_gradients_are_finite_and_padding_has_none(method):
-  gradient, _ = method.compiled(batch())
+  gradient, _ = method.compiled(method.batch)
   assert jnp.all(jnp.isfinite(gradient))
-  assert method.case.asks_again or jnp.any(gradient != 0)
+  assert method.case.asks_again or method.case.acts == "output" or jnp.any(gradient != 0)
   np.testing.assert_array_equal(gradient[ROWS:], 0)
-  saturated = batch().fill(jnp.full((PADDED, 3), 50.0).at[:, 0].set(-50), batch().features)
+  saturated = method.batch.fill(
+    jnp.full(method.batch.logits.shape, 50.0).at[:, 0].set(-50), method.batch.features
+  )
   assert jnp.all(jnp.isfinite(method.compiled(saturated)[0]))
 
 
@@ -192,10 +208,12 @@ def test_9_the_neutral_setting_is_cross_entropy(method):
   if method.case.neutral is None:
     assert method.entry.neutral_reason, "no neutral setting, and no reason"
     return
-  gradient, (out, _) = method.gradient(batch(), method=method.case.neutral())
-  plain = -jax.nn.log_softmax(batch().logits)[jnp.arange(ROWS), batch().y[:ROWS]]
+  gradient, (out, _) = method.gradient(method.batch, method=method.case.neutral())
+  plain = -jax.nn.log_softmax(method.batch.logits)[jnp.arange(ROWS), method.batch.y[:ROWS]]
   np.testing.assert_allclose(out.objective, plain.mean(), rtol=1e-6)
-  expected = jax.nn.softmax(batch().logits) - jax.nn.one_hot(batch().y, 3)
+  expected = jax.nn.softmax(method.batch.logits) - jax.nn.one_hot(
+    method.batch.y, method.batch.num_classes
+  )
   np.testing.assert_allclose(gradient[:ROWS], expected[:ROWS] / ROWS, atol=1e-6)
 
 
@@ -227,11 +245,11 @@ def test_12_the_compiled_run_has_no_collectives_and_keeps_its_branches(method):
 
 
 def test_13_no_method_reads_the_truth(method):
-  seen, other = method.run(SEEDS[1], RATES[1], data()), data().truth
+  seen, other = method.run(SEEDS[1], RATES[1], method.data), method.data.truth
   other = jax.tree.map(lambda leaf: 1 - leaf, other)
-  changed = method.run(SEEDS[1], RATES[1], data().replace(truth=other))
+  changed = method.run(SEEDS[1], RATES[1], method.data.replace(truth=other))
   chex.assert_trees_all_equal(seen, changed)
-  jax.eval_shape(method.train, SEEDS[1], RATES[1], data().replace(truth=None))
+  jax.eval_shape(method.train, SEEDS[1], RATES[1], method.data.replace(truth=None))
 
 
 def test_writes_are_what_the_catalogue_says(method):
@@ -240,19 +258,19 @@ def test_writes_are_what_the_catalogue_says(method):
 
   def look(flow):
     out, _ = method.update(flow)
-    fields = ("log_probs", "cost", "target", "keep", "weight", "penalty")
-    unchanged.extend(f for f in fields if getattr(out, f) is getattr(flow, f))
+    unchanged.extend(f for f in FIELDS if getattr(out, f) is getattr(flow, f))
     return out
 
-  jax.eval_shape(look, batch())
+  jax.eval_shape(look, method.batch)
   if method.case.peers == 1:
     allowed = {"cost" if name == "loss" else name for name in method.entry.writes}
-    allowed |= {"cost"} if "log_probs" in allowed else set()  # which starts anew
-    assert {"log_probs", "cost", "target", "keep", "weight", "penalty"} - set(unchanged) <= allowed
+    for name, follows in (("logits", "log_probs"), ("log_probs", "cost"), ("y", "target")):
+      allowed |= {follows} if name in allowed else set()  # which starts anew
+    assert set(FIELDS) - set(unchanged) <= allowed
 
 
 def test_penalties_add_and_keep_and_weight_multiply(method):
-  flow = batch()
+  flow = method.batch
   _, (plain, _) = method.compiled(flow)
   _, (more, _) = method.compiled(flow.replace(penalty=flow.penalty + 1))
   np.testing.assert_allclose(more.penalty, plain.penalty + 1, rtol=1e-6)

@@ -16,8 +16,9 @@ Apply = Callable[..., tuple[Batch, State]]
 Schedule = Callable[[Any], Any]
 
 # The order in which a chain is read; "loss" is a cost that is set anew and not mapped.
-READING_ORDER = ("log_probs", "loss", "cost", "target", "keep", "weight", "penalty")
-_BEFORE_SELECTION = ("log_probs", "loss", "cost")
+READING_ORDER = ("logits", "log_probs", "loss", "cost", "target", "keep", "weight", "penalty")
+_POINTWISE = ("log_probs", "loss", "cost")
+_BEFORE_SELECTION = ("logits", *_POINTWISE)
 _AFTER_LOSS = ("keep", "weight")
 _WRITABLE = (*READING_ORDER, "order", "x", "y", "group", "valid", "trusted")
 
@@ -99,7 +100,7 @@ def pointwise(function: Callable[..., Batch], *, writes: tuple[str, ...] = ()) -
     >>> import rfjax
     >>> double = rfjax.pointwise(lambda batch, **_: batch.replace(cost=2 * batch.cost))
   """
-  twice = [name for name in writes if name not in _BEFORE_SELECTION]
+  twice = [name for name in writes if name not in _POINTWISE]
   if twice:
     raise ValueError(f"pointwise would change {twice[0]} in refresh and again: use stateless")
 
@@ -148,6 +149,11 @@ def _check_order(transforms: tuple[Transform, ...]) -> None:
     if "loss" in t.writes and "loss" in written:
       raise ValueError(
         f"transform {position} of the chain is a second loss, and the first would be lost: keep one"
+      )
+    if "logits" in t.writes and written.intersection(("log_probs", "loss", "cost")):
+      raise ValueError(
+        f"transform {position} of the chain decides anew after the logits have been read: put it in"
+        " front"
       )
     if "log_probs" in t.writes and written.intersection(("loss", "cost")):
       raise ValueError(

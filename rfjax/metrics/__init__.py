@@ -12,6 +12,9 @@ from rfjax.metrics._equalized_odds import (
 from rfjax.metrics._equalized_odds import equal_opportunity_ratio as equal_opportunity_ratio
 from rfjax.metrics._equalized_odds import equalized_odds_difference as equalized_odds_difference
 from rfjax.metrics._equalized_odds import equalized_odds_ratio as equalized_odds_ratio
+from rfjax.metrics._group_rates import difference as difference
+from rfjax.metrics._group_rates import group_rates as group_rates
+from rfjax.metrics._group_rates import ratio as ratio
 from rfjax.metrics._noisy_labels import Choices as Choices
 from rfjax.metrics._noisy_labels import Memorization as Memorization
 from rfjax.metrics._noisy_labels import choices as choices

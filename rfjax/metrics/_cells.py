@@ -34,7 +34,7 @@ class Rate(NamedTuple):
 
   @property
   def value(self) -> jax.Array:
-    """The rates in [0, 1]; 0, with a gradient of 0, where no row counts."""
+    """The rates; 0, with a gradient of 0, where no row counts."""
     return ratio(self.hits, self.size)
 
   @property
@@ -44,7 +44,9 @@ class Rate(NamedTuple):
 
 
 class Statistic(NamedTuple):
-  """A rate yet to be summed.
+  r"""A rate yet to be summed, linear-fractional in the probability p of the class.
+
+  $$\frac{\sum_i w_i\,(\alpha_0 + \beta_0\, p_i)}{\sum_i w_i\,(\alpha_1 + \beta_1\, p_i)}$$
 
   Attributes:
     counts: `counts(rows) -> (numerator, denominator)` of each row, [N, K] each.
@@ -60,32 +62,51 @@ def _correct(rows: Rows) -> tuple[jax.Array, jax.Array]:
   return p, jnp.ones_like(p)
 
 
-def _selected(rows: Rows) -> tuple[jax.Array, jax.Array]:
-  _, p = rows.one_vs_rest()
-  return p, jnp.ones_like(p)
+def _wrong(rows: Rows) -> tuple[jax.Array, jax.Array]:
+  p, one = _correct(rows)
+  return 1 - p, one
 
 
-def _true_positive(rows: Rows) -> tuple[jax.Array, jax.Array]:
-  y, p = rows.one_vs_rest()
-  return y * p, y
+def _of_class(
+  formula: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]],
+) -> Callable[[Rows], tuple[jax.Array, jax.Array]]:
+  """Counts by `formula(y, p)`, of 0-1 labels and probabilities one-vs-rest."""
+  return lambda rows: formula(*rows.one_vs_rest())
 
 
-def _false_positive(rows: Rows) -> tuple[jax.Array, jax.Array]:
-  y, p = rows.one_vs_rest()
-  return (1 - y) * p, 1 - y
+_OF_CLASS, _OF_OTHERS = "row of class {}", "row of a class other than {}"
+_PREDICTED, _REJECTED = "row predicted to be {}", "row predicted to be other than {}"
+
+# The measures of the field, by name; hard with p in {0, 1}, and else what is expected of them.
+STATISTICS = {
+  "accuracy": Statistic(_correct, "row"),
+  "error_rate": Statistic(_wrong, "row"),
+  "selection_rate": Statistic(_of_class(lambda y, p: (p, jnp.ones_like(p))), "row"),
+  "true_positive_rate": Statistic(_of_class(lambda y, p: (y * p, y)), _OF_CLASS),
+  "false_negative_rate": Statistic(_of_class(lambda y, p: (y * (1 - p), y)), _OF_CLASS),
+  "false_positive_rate": Statistic(_of_class(lambda y, p: ((1 - y) * p, 1 - y)), _OF_OTHERS),
+  "true_negative_rate": Statistic(_of_class(lambda y, p: ((1 - y) * (1 - p), 1 - y)), _OF_OTHERS),
+  "precision": Statistic(_of_class(lambda y, p: (y * p, p)), _PREDICTED),
+  "false_discovery_rate": Statistic(_of_class(lambda y, p: ((1 - y) * p, p)), _PREDICTED),
+  "negative_predictive_value": Statistic(
+    _of_class(lambda y, p: ((1 - y) * (1 - p), 1 - p)), _REJECTED
+  ),
+  "false_omission_rate": Statistic(_of_class(lambda y, p: (y * (1 - p), 1 - p)), _REJECTED),
+  "false_negatives_per_false_positive": Statistic(
+    _of_class(lambda y, p: (y * (1 - p), (1 - y) * p)), "false positive of class {}"
+  ),
+  "false_negative_share": Statistic(
+    _of_class(lambda y, p: (y * (1 - p), y * (1 - p) + (1 - y) * p)), "error of class {}"
+  ),
+}
 
 
-CORRECT = Statistic(_correct, "row")
-SELECTED = Statistic(_selected, "row")
-TRUE_POSITIVE = Statistic(_true_positive, "row of class {}")
-FALSE_POSITIVE = Statistic(_false_positive, "row of a class other than {}")
-
-
-def rate(rows: Rows, statistic: Statistic) -> Rate:
+def rate(rows: Rows, name: str) -> Rate:
   """Sums a statistic by group to a `Rate` [G, K], and warns on the host of what is empty.
 
   The warning points at the caller of the measure, which calls this itself.
   """
+  statistic = STATISTICS[name]
   sums = [
     group_sum(rows.weight[:, None] * counts, rows.group, rows.num_groups)
     for counts in statistic.counts(rows)

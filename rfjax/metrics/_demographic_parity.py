@@ -4,7 +4,7 @@ import jax
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch
-from rfjax.metrics._cells import SELECTED, rate
+from rfjax.metrics._cells import rate
 from rfjax.metrics._gap import DIFFERENCE, RATIO, Method
 from rfjax.metrics._rows import read
 
@@ -56,7 +56,7 @@ def demographic_parity_difference(
   rows = read(
     "demographic_parity_difference", y_true, y_pred, group, num_groups, num_classes, weight, soft
   )
-  return DIFFERENCE.of(rate(rows, SELECTED), method=method)
+  return DIFFERENCE.of(rate(rows, "selection_rate"), method=method)
 
 
 def demographic_parity_ratio(
@@ -108,7 +108,7 @@ def demographic_parity_ratio(
   rows = read(
     "demographic_parity_ratio", y_true, y_pred, group, num_groups, num_classes, weight, soft
   )
-  return RATIO.of(rate(rows, SELECTED), method=method)
+  return RATIO.of(rate(rows, "selection_rate"), method=method)
 
 
 def disparate_impact(
@@ -156,4 +156,4 @@ def disparate_impact(
     0.5
   """
   rows = read("disparate_impact", y_true, y_pred, group, num_groups, num_classes, weight, soft)
-  return RATIO.of(rate(rows, SELECTED), method="between_groups")
+  return RATIO.of(rate(rows, "selection_rate"), method="between_groups")

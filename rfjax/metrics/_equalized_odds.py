@@ -4,7 +4,7 @@ import jax
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch
-from rfjax.metrics._cells import FALSE_POSITIVE, TRUE_POSITIVE, rate
+from rfjax.metrics._cells import rate
 from rfjax.metrics._gap import DIFFERENCE, RATIO, Aggregate, Method
 from rfjax.metrics._rows import read
 
@@ -57,7 +57,7 @@ def equal_opportunity_difference(
   rows = read(
     "equal_opportunity_difference", y_true, y_pred, group, num_groups, num_classes, weight, soft
   )
-  return DIFFERENCE.of(rate(rows, TRUE_POSITIVE), method=method)
+  return DIFFERENCE.of(rate(rows, "true_positive_rate"), method=method)
 
 
 def equal_opportunity_ratio(
@@ -111,7 +111,7 @@ def equal_opportunity_ratio(
   rows = read(
     "equal_opportunity_ratio", y_true, y_pred, group, num_groups, num_classes, weight, soft
   )
-  return RATIO.of(rate(rows, TRUE_POSITIVE), method=method)
+  return RATIO.of(rate(rows, "true_positive_rate"), method=method)
 
 
 def equalized_odds_difference(
@@ -166,7 +166,7 @@ def equalized_odds_difference(
     "equalized_odds_difference", y_true, y_pred, group, num_groups, num_classes, weight, soft
   )
   return DIFFERENCE.of(
-    rate(rows, TRUE_POSITIVE), rate(rows, FALSE_POSITIVE), method=method, agg=agg
+    rate(rows, "true_positive_rate"), rate(rows, "false_positive_rate"), method=method, agg=agg
   )
 
 
@@ -220,4 +220,6 @@ def equalized_odds_ratio(
     0.5
   """
   rows = read("equalized_odds_ratio", y_true, y_pred, group, num_groups, num_classes, weight, soft)
-  return RATIO.of(rate(rows, TRUE_POSITIVE), rate(rows, FALSE_POSITIVE), method=method, agg=agg)
+  return RATIO.of(
+    rate(rows, "true_positive_rate"), rate(rows, "false_positive_rate"), method=method, agg=agg
+  )

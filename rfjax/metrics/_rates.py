@@ -6,15 +6,7 @@ import jax
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch
-from rfjax.metrics._cells import (
-  CORRECT,
-  FALSE_POSITIVE,
-  SELECTED,
-  TRUE_POSITIVE,
-  Rate,
-  drop_single,
-  rate,
-)
+from rfjax.metrics._cells import Rate, drop_single, rate
 from rfjax.metrics._rows import read
 
 
@@ -52,7 +44,7 @@ def accuracy(
     0.75
   """
   rows = read("accuracy", y_true, y_pred, None, None, None, weight, soft, overall=True)
-  return _total(rate(rows, CORRECT))
+  return _total(rate(rows, "accuracy"))
 
 
 def selection_rate(
@@ -86,7 +78,7 @@ def selection_rate(
     0.75
   """
   rows = read("selection_rate", y_true, y_pred, None, None, num_classes, weight, soft, overall=True)
-  return _total(rate(rows, SELECTED))
+  return _total(rate(rows, "selection_rate"))
 
 
 def true_positive_rate(
@@ -123,7 +115,7 @@ def true_positive_rate(
   rows = read(
     "true_positive_rate", y_true, y_pred, None, None, num_classes, weight, soft, overall=True
   )
-  return _total(rate(rows, TRUE_POSITIVE))
+  return _total(rate(rows, "true_positive_rate"))
 
 
 def false_positive_rate(
@@ -160,7 +152,7 @@ def false_positive_rate(
   rows = read(
     "false_positive_rate", y_true, y_pred, None, None, num_classes, weight, soft, overall=True
   )
-  return _total(rate(rows, FALSE_POSITIVE))
+  return _total(rate(rows, "false_positive_rate"))
 
 
 class ByGroup(NamedTuple):
@@ -221,9 +213,9 @@ def by_group(
   """
   rows = read("by_group", y_true, y_pred, group, num_groups, num_classes, weight, soft)
   rates = (
-    rate(rows, CORRECT),
-    rate(rows, SELECTED),
-    rate(rows, TRUE_POSITIVE),
-    rate(rows, FALSE_POSITIVE),
+    rate(rows, "accuracy"),
+    rate(rows, "selection_rate"),
+    rate(rows, "true_positive_rate"),
+    rate(rows, "false_positive_rate"),
   )
   return jax.tree.map(drop_single, ByGroup(*rates))

@@ -16,6 +16,8 @@ class Case(NamedTuple):
     scheduled: whether it has a branch on step or epoch that vmap must not flatten.
     peers: how many runs it looks at.
     asks_again: whether it replaces what the network said by what it says of other features.
+    acts: where: in "training", on the "data" before it by `rfjax.transform`, or on the "output".
+    num_classes: of the laws' data.
     tx: for a method that acts on gradients the optax transformation, of the same setting; its
       `make` and `neutral` are then the empty chain.
   """
@@ -26,4 +28,6 @@ class Case(NamedTuple):
   scheduled: bool = False
   peers: int = 1
   asks_again: bool = False
+  acts: str = "training"
+  num_classes: int = 3
   tx: Callable[[Any], optax.GradientTransformation] | None = None

@@ -1,0 +1,4 @@
+"""Post-processing: the decisions of a trained model are made fair, or the model itself is."""
+
+from rfjax.fairness.postprocessing._equalized_odds import EqualizedOddsState as EqualizedOddsState
+from rfjax.fairness.postprocessing._equalized_odds import equalized_odds as equalized_odds

@@ -1,0 +1,30 @@
+"""What all post-processing shares: how decisions become logits, and what is asked of the data."""
+
+import jax
+import jax.numpy as jnp
+
+from rfjax.core import Batch, uniform
+
+
+def binary(batch: Batch, by: str) -> Batch:
+  """Returns the batch, or raises ValueError where it has no logits of two classes and no group."""
+  batch.require("logits", "group", by=by)
+  if batch.num_classes != 2:
+    raise ValueError(
+      f"num_classes must be 2 for {by}, got {batch.num_classes}: use linear_post for more classes"
+    )
+  return batch
+
+
+def decide(batch: Batch, probability: jax.Array, randomize: bool, key: jax.Array) -> Batch:
+  """Makes logits of the probability [B] of class 1: its log-odds, or those of a decision by lot.
+
+  Softmax gives the probability back to float32; of 0 and 1 exactly. Lots are drawn by address, so
+  that a row's decision does not hang on the rows beside it.
+  """
+  if randomize:
+    probability = (uniform(key, batch) < probability).astype(probability.dtype)
+  smallest = jnp.finfo(probability.dtype).tiny
+  log = lambda p: jnp.log(jnp.maximum(p, smallest))
+  logits = jnp.stack([log(1 - probability), log(probability)], axis=1)
+  return batch.replace(logits=logits.astype(batch.logits.dtype))

@@ -1,0 +1,67 @@
+"""Reweighing: weights that make the label independent of the group."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rfjax.core import Batch, Transform, group_sum, ratio
+
+
+class ReweighingState(NamedTuple):
+  """The state of `reweighing`.
+
+  Attributes:
+    factor: [G, C], the weight of each group and label; 0 where there is no row.
+  """
+
+  factor: jax.Array
+
+
+def reweighing() -> Transform:
+  r"""Reweighing: as much weight as each group and label would have if they were independent.
+
+  $$\mathrm{weight}_i \leftarrow \mathrm{weight}_i \cdot W_{g_i y_i}, \qquad
+  W_{gy} = \frac{n_g\, n_y}{n\, n_{gy}}$$
+
+  where n sums the weights that the training set has already. The total stays what it was, and label
+  and group are independent under the new weights. Of a row with soft membership m the factor is
+  $\sum_g m_g W_{gy}$, and 1 where the group is missing.
+
+  Returns:
+    The transform of a data set or of batches; it writes weight, and needs group in training only.
+
+  Raises:
+    ValueError: where the group is missing.
+
+  References:
+    Kamiran, Calders, Data preprocessing techniques for classification without discrimination,
+    Knowledge and Information Systems, 2012.
+
+  Examples:
+    >>> import jax, rfjax
+    >>> from rfjax.fairness import preprocessing
+    >>> data = rfjax.Batch.from_arrays([[0.0]] * 4, [0, 1, 1, 1], [0, 0, 1, 1])
+    >>> rfjax.transform(preprocessing.reweighing(), data, key=jax.random.key(0)).weight.tolist()
+    [0.5, 1.5, 0.75, 0.75]
+  """
+
+  def init(data: Batch, **unused: Any) -> ReweighingState:
+    del unused
+    data = data.require("group", by="reweighing").with_columns("weight")
+    labels = jax.nn.one_hot(data.y, data.num_classes) * data.weight[:, None]
+    count = group_sum(labels, data.membership)
+    groups, classes = jnp.sum(count, 1, keepdims=True), jnp.sum(count, 0, keepdims=True)
+    return ReweighingState(ratio(groups * classes, jnp.sum(count) * count))
+
+  def update(
+    batch: Batch, state: ReweighingState, params: Any = None, **unused: Any
+  ) -> tuple[Batch, ReweighingState]:
+    del params, unused
+    membership = batch.require("group", "weight", by="reweighing").membership
+    factor = jnp.sum(membership * state.factor.T[batch.y], axis=1)
+    known = jnp.any(membership > 0, axis=1)
+    weight = batch.weight * jnp.where(known, factor, 1).astype(batch.weight.dtype)
+    return batch.replace(weight=weight), state
+
+  return Transform(init, update, writes=("weight",))

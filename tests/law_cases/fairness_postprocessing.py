@@ -1,0 +1,14 @@
+"""Cases of what makes the decisions of a trained model fair."""
+
+from law_cases.case import Case
+from rfjax.fairness import postprocessing
+
+CASES = {
+  "equalized_odds": Case(
+    make=lambda s: postprocessing.equalized_odds(false_positive_cost=1 + s),
+    neutral=None,
+    refused=((("profit",), {}), ((), {"false_negative_cost": -1.0})),
+    acts="output",
+    num_classes=2,
+  ),
+}
