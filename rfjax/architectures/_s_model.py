@@ -59,7 +59,9 @@ def s_model(initial: ArrayLike, tx: optax.GradientTransformation | None = None) 
   return adaptation(start, channel, tx or optax.adam(1e-3), by="s_model")
 
 
-def confusion(log_probs: jax.Array, y: jax.Array, valid: jax.Array | None = None) -> jax.Array:
+def confusion(
+  log_probs: jax.Array, y: jax.Array, valid: jax.Array | None = None, *, hard: bool = False
+) -> jax.Array:
   r"""The confusion of a trained network, from which the s-model starts.
 
   $$Q_{ij} = \frac{\sum_t p_t(i)\,[\tilde y_t = j]}{\sum_t p_t(i)}$$
@@ -68,6 +70,8 @@ def confusion(log_probs: jax.Array, y: jax.Array, valid: jax.Array | None = None
     log_probs: [N, C], of the network on its training set, such as `predict(...).log_probs`.
     y: int32 [N], the given labels.
     valid: bool [N], which rows count; all when None.
+    hard: count decisions, p of 0 or 1, as the authors' code does. Probabilities of a network that
+      has learned the noise, and no label by heart, are T of the true class: they give T twice.
 
   Returns:
     The matrix [C, C]; the row of a class that was never predicted is that of the identity.
@@ -82,6 +86,9 @@ def confusion(log_probs: jax.Array, y: jax.Array, valid: jax.Array | None = None
     >>> architectures.confusion(log_probs, jnp.array([0, 1, 1])).tolist()
     [[0.25, 0.75], [0.5, 0.5]]
   """
+  classes = log_probs.shape[-1]
   probs = jnp.exp(log_probs)
+  if hard:
+    probs = jax.nn.one_hot(jnp.argmax(log_probs, axis=-1), classes, dtype=log_probs.dtype)
   probs = probs if valid is None else probs * valid[:, None]
-  return conditional(probs, jax.nn.one_hot(y, log_probs.shape[-1], dtype=probs.dtype))
+  return conditional(probs, jax.nn.one_hot(y, classes, dtype=probs.dtype))

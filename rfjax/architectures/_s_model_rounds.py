@@ -19,6 +19,8 @@ def s_model_rounds(
   epochs: int,
   batch_size: int | None = None,
   channel_tx: optax.GradientTransformation | None = None,
+  first_epochs: int | None = None,
+  hard: bool = True,
   go_on: bool = False,
   before: Transform = identity,
   after: Transform = identity,
@@ -28,16 +30,20 @@ def s_model_rounds(
 
   $$U_0 = \log \frac{\sum_t p_t(i)\,[\tilde y_t = j]}{\sum_t p_t(i)}$$
 
-  with p of the first network, in evaluation mode.
+  with p of the first network, in evaluation mode: its decisions, or its probabilities. The first
+  training should end before labels are learned by heart, which would hide the noise.
 
   Args:
     network: the network.
     tx: any optax transformation, for both trainings.
     data: the training set.
     key: a key from `jax.random.key`.
-    epochs: of each of both trainings.
+    epochs: of the second training.
     batch_size: rows a step, as in `fit`.
     channel_tx: the optimizer of U, as in `s_model`.
+    first_epochs: of the first training; `epochs` when None.
+    hard: whether p are decisions, as in the authors' code, or probabilities, as in their formula;
+      see `confusion`.
     go_on: whether the second training goes on with the first network instead of a new one.
     before: transforms in front of the s-model.
     after: transforms behind it, such as a loss or `metrics.watch`.
@@ -59,9 +65,11 @@ def s_model_rounds(
     >>> state.method[1].params.shape
     (2, 2)
   """
-  schedule = {"epochs": epochs, "batch_size": batch_size}
-  first, _ = fit(network, chain(before, after), tx, data, key=key, **schedule)
-  start = confusion(predict(network, first, data).log_probs, data.y, data.valid)
+  early = epochs if first_epochs is None else first_epochs
+  first, _ = fit(
+    network, chain(before, after), tx, data, key=key, epochs=early, batch_size=batch_size
+  )
+  start = confusion(predict(network, first, data).log_probs, data.y, data.valid, hard=hard)
   return fit(
     network,
     chain(before, s_model(start, channel_tx), after),
@@ -70,5 +78,6 @@ def s_model_rounds(
     key=jax.random.fold_in(key, 1),
     params=first.params if go_on else None,
     observe=observe,
-    **schedule,
+    epochs=epochs,
+    batch_size=batch_size,
   )

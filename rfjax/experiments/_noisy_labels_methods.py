@@ -99,6 +99,12 @@ def _plain(run: Run) -> Transform:
   return rfjax.chain(losses.cross_entropy(), never)
 
 
+def _s_model(run: Run) -> Callable[..., Any]:
+  """The first training stops early, as the authors' does, before it knows labels by heart."""
+  first = max(run.epochs // 5, 1)
+  return functools.partial(architectures.s_model_rounds, first_epochs=first)
+
+
 def _selfie(run: Run) -> Callable[..., Any]:
   """The paper's settings; its warm-up of 25 of 100 epochs must be as long as the history here."""
   return functools.partial(
@@ -244,7 +250,7 @@ RECIPES: dict[str, Recipe] = {
   "forward": Recipe(
     lambda run: correction.forward(transition(run.noise, run.rate)), needs_rate=True
   ),
-  "s_model": Recipe(None, rounds=lambda run: architectures.s_model_rounds),
+  "s_model": Recipe(None, rounds=_s_model),
   "small_loss": Recipe(lambda run: selection.small_loss(_forget(run)), needs_rate=True),
   "co_teaching": Recipe(lambda run: selection.co_teaching(_forget(run)), needs_rate=True, peers=2),
   "prestopping": Recipe(lambda run: selection.prestopping(rate=run.rate), needs_rate=True),

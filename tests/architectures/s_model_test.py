@@ -227,6 +227,8 @@ def test_confusion_of_certain_predictions_counts_them():
   found = architectures.confusion(log_probs, jnp.asarray(Y))
   np.testing.assert_allclose(found, wanted, rtol=1e-6)
   np.testing.assert_array_equal(found[1], wanted[1])
+  unsure = jnp.log(0.9 * jnp.eye(CLASSES)[predicted] + 0.1 / CLASSES)
+  np.testing.assert_array_equal(architectures.confusion(unsure, jnp.asarray(Y), hard=True), found)
   none = architectures.confusion(log_probs, jnp.asarray(Y), jnp.zeros(ROWS, bool))
   np.testing.assert_array_equal(none, np.eye(CLASSES))
 
