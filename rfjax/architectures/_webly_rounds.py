@@ -81,7 +81,7 @@ def webly_rounds(
   settings = {"batch_size": batch_size, "observe": observe}
   state, first = fit(network, identity, tx, easy, key=first_key, epochs=epochs, **settings)
   said = predict(network, state, data)
-  seen = {"y": data.y, "valid": data.valid}
+  seen: dict[str, Any] = {"y": data.y, "valid": data.valid}
   if form == "target":
     method = webly(relationship_graph(said.log_probs, **seen))
   else:
