@@ -26,8 +26,8 @@ def group_rates(
   {\sum_i w_i\, m_{ig}\,(\alpha_1 + \beta_1\, p_i)}$$
 
   with membership m and the probability p of the class, which is 0 or 1 for a hard prediction. What
-  is measured, penalised and constrained is therefore one formula; of probabilities it is
-  differentiable. The coefficients may depend on the label y:
+  is measured and penalised is therefore one formula; of probabilities it is differentiable. The
+  coefficients may depend on the label y:
 
   | statistic | numerator | denominator |
   |---|---|---|
@@ -58,8 +58,8 @@ def group_rates(
     ValueError: for an unknown statistic, bad labels, predictions, groups, weights or lengths.
 
   References:
-    Celis, Huang, Keswani, Vishnoi, Classification with fairness constraints: a meta-algorithm with
-    provable guarantees, FAT* 2019 (linear-fractional statistics).
+    Buyl, Defrance, De Bie, fairret: a framework for differentiable fairness regularization terms,
+    ICLR 2024 (linear-fractional statistics).
 
   Examples:
     >>> from rfjax import metrics

@@ -57,6 +57,8 @@ keys = Transform(
 
 LOST = {
   "a second loss": [("loss",), ("loss",)],
+  "logits after log_probs": [("log_probs",), ("logits",)],
+  "logits after a selection": [("keep",), ("logits",)],
   "a loss after a selection": [("loss",), ("keep",), ("loss",)],
   "a loss after a reweighting": [("weight",), ("loss",)],
   "a loss over a corrected cost": [("cost",), ("loss",)],

@@ -11,7 +11,7 @@ def binary(batch: Batch, by: str) -> Batch:
   batch.require("logits", "group", by=by)
   if batch.num_classes != 2:
     raise ValueError(
-      f"num_classes must be 2 for {by}, got {batch.num_classes}: use linear_post for more classes"
+      f"num_classes must be 2 for {by}, got {batch.num_classes}: make the labels binary"
     )
   return batch
 

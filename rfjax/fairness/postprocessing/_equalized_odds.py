@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, group_mean
+from rfjax.core import Batch, Transform, _check, group_mean, ratio
 from rfjax.fairness.postprocessing._decide import binary, decide
 
 _BY = "equalized_odds"
@@ -98,7 +98,7 @@ def group_rates(data: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
   of = lambda y: group_mean(said, weight * (data.y == y)[:, None])
   (false, negatives), (true, positives) = of(0), of(1)
   usable = (negatives > 0) & (positives > 0)
-  share = jnp.sum(positives) / (jnp.sum(positives) + jnp.sum(negatives))
+  share = ratio(jnp.sum(positives), jnp.sum(positives) + jnp.sum(negatives))
   return jnp.stack([false, true], axis=1), usable, share
 
 

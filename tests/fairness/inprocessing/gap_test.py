@@ -16,7 +16,7 @@ KEY = jax.random.key(0)
 
 def filled(seed, rows=60, groups=3, missing_cell=False):
   rng = np.random.default_rng(seed)
-  y, group = rng.integers(0, 2, rows), np.arange(rows) % groups
+  y, group = rng.integers(0, 2, rows), rng.integers(0, groups, rows) * rng.integers(0, 2, rows)
   if missing_cell:
     y[group == 1] = 0
   data = rfjax.Batch.from_arrays(np.zeros((rows, 1)), y, group, num_classes=2)

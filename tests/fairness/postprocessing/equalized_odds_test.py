@@ -92,6 +92,21 @@ def test_a_group_without_both_labels_keeps_its_decisions():
   np.testing.assert_allclose(state.accept[:2], alone.accept[:2], atol=1e-6)
 
 
+def test_weights_are_rows_and_a_mixed_membership_mixes_decisions():
+  data = said(2, rows=60)
+  twice = data.subset(jnp.append(jnp.arange(60), jnp.arange(20)))
+  heavy = data.replace(weight=jnp.where(jnp.arange(60) < 20, 2.0, 1.0))
+  method = postprocessing.equalized_odds("error")
+  one, other = fit(heavy, method), fit(twice, method)
+  np.testing.assert_allclose(one.accept, other.accept, atol=1e-5)
+  assert not np.allclose(one.accept, fit(data, method).accept, atol=1e-3)
+  soft = np.array([[0.25, 0.75], [0.0, 0.0]])
+  rows = rfjax.Batch.from_arrays(np.zeros((2, 1)), [0, 1], soft).fill(jnp.eye(2)[jnp.array([1, 1])])
+  mixed = rfjax.transform(method, rows, key=KEY, fitted_on=heavy)
+  expected = [0.25 * one.accept[0, 1] + 0.75 * one.accept[1, 1], 1.0]  # the second is missing
+  np.testing.assert_allclose(jax.nn.softmax(mixed.logits)[:, 1], expected, atol=1e-6)
+
+
 def test_three_classes_and_a_missing_group_are_refused():
   data = rfjax.Batch.from_arrays([[0.0]] * 3, [0, 1, 2], [0, 1, 0]).fill(jnp.zeros((3, 3)))
   with pytest.raises(ValueError, match="num_classes must be 2"):

@@ -1,0 +1,140 @@
+"""Every statistic by group against a loop over rows, and how groups are compared."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rfjax
+from rfjax import metrics
+
+# Numerator and denominator of a row, of its 0-1 label and the probability of the class.
+PARTS = {
+  "selection_rate": lambda y, p: (p, 1),
+  "true_positive_rate": lambda y, p: (p if y else 0, y),
+  "false_negative_rate": lambda y, p: (1 - p if y else 0, y),
+  "false_positive_rate": lambda y, p: (0 if y else p, 1 - y),
+  "true_negative_rate": lambda y, p: (0 if y else 1 - p, 1 - y),
+  "precision": lambda y, p: (p if y else 0, p),
+  "false_discovery_rate": lambda y, p: (0 if y else p, p),
+  "negative_predictive_value": lambda y, p: (0 if y else 1 - p, 1 - p),
+  "false_omission_rate": lambda y, p: (1 - p if y else 0, 1 - p),
+  "false_negatives_per_false_positive": lambda y, p: (1 - p if y else 0, 0 if y else p),
+  "false_negative_share": lambda y, p: (1 - p if y else 0, 1 - p if y else p),
+}
+OF_LABEL = {"accuracy": lambda p: p, "error_rate": lambda p: 1 - p}
+STATISTICS = (*PARTS, *OF_LABEL)
+
+
+def draw(seed, classes, groups, soft):
+  """Labels, predictions, memberships and weights; the last group has no row of class 1."""
+  rng = np.random.default_rng(seed)
+  rows = 80
+  y, codes = rng.integers(classes, size=rows), rng.integers(groups, size=rows)
+  codes[0] = groups - 1
+  y[codes == groups - 1] = 0
+  hard = rng.integers(classes, size=rows)
+  probs = rng.dirichlet(np.ones(classes), size=rows) if soft else np.eye(classes)[hard]
+  member = np.eye(groups)[codes]
+  if soft:
+    member[5], member[6] = 0, np.eye(groups)[0] / 4 + np.eye(groups)[1] / 2
+  return y, probs, hard, member, codes, rng.uniform(0, 2, size=rows)
+
+
+def by_loop(statistic, y, probs, member, weight):
+  """Numerators and denominators [G, K], row by row."""
+  classes, groups = probs.shape[1], member.shape[1]
+  of_label = statistic in OF_LABEL
+  kept = [None] if of_label else [1] if classes == 2 else range(classes)
+  sums = np.zeros((2, groups, len(kept)))
+  for i in range(len(y)):
+    for column, k in enumerate(kept):
+      if of_label:
+        part = OF_LABEL[statistic](probs[i, y[i]]), 1
+      else:
+        part = PARTS[statistic](int(y[i] == k), probs[i, k])
+      for g in range(groups):
+        sums[:, g, column] += np.multiply(part, weight[i] * member[i, g])
+  return sums
+
+
+def test_the_names_are_those_of_the_table():
+  for name in STATISTICS:
+    assert name in metrics.group_rates.__doc__
+  with pytest.raises(ValueError, match="statistic must be one of") as error:
+    metrics.group_rates("kindness", [0, 1], [0, 1], [0, 1])
+  assert all(repr(name) in str(error.value) for name in STATISTICS)
+
+
+@pytest.mark.filterwarnings("ignore:.* counts; such a rate")
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize(("classes", "groups"), [(2, 2), (2, 4), (3, 3)])
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_the_sums_are_those_of_a_loop(statistic, classes, groups, soft):
+  with jax.enable_x64(True):
+    y, probs, hard, member, codes, weight = draw(classes + groups, classes, groups, soft)
+    said, group = (probs, member) if soft else (hard, codes)
+    rates = metrics.group_rates(
+      statistic, y, said, group, num_classes=classes, num_groups=groups, weight=weight
+    )
+    hits, size = by_loop(statistic, y, probs, member, weight)
+    np.testing.assert_allclose(rates.hits, hits, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(rates.size, size, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(rates.valid, size > 0)
+    known = size > 0
+    np.testing.assert_allclose(rates.value[known], hits[known] / size[known], rtol=1e-12)
+    assert (rates.value[~known] == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:.* counts; such a rate")
+@pytest.mark.parametrize("method", ["between_groups", "to_overall"])
+def test_differences_and_ratios_of_several_rates(method):
+  with jax.enable_x64(True):
+    y, probs, _, member, _, weight = draw(1, 2, 4, True)
+    names = ("true_positive_rate", "precision")
+    rates = [metrics.group_rates(name, y, probs, member, weight=weight) for name in names]
+    apart, folded = [], []
+    for name in names:
+      hits, size = by_loop(name, y, probs, member, weight)
+      known = (hits / np.where(size > 0, size, 1))[size > 0]
+      overall = hits.sum() / size.sum()
+      if method == "between_groups":
+        apart.append(known.max() - known.min())
+        folded.append(known.min() / known.max())
+      else:
+        apart.append(max(abs(known - overall)))
+        folded.append(min(min(r / overall, overall / r) if r > 0 else 0 for r in known))
+    for measure, found, worst in (
+      (metrics.difference, apart, max),
+      (metrics.ratio, folded, min),
+    ):
+      for agg, expected in (("worst_case", worst(found)), ("mean", np.mean(found))):
+        got = measure(*rates, method=method, agg=agg)
+        np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_sums_of_rows_on_four_devices_are_those_of_one():
+  y, probs, _, member, _, weight = draw(3, 2, 3, True)
+  mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+  spread = jax.NamedSharding(mesh, jax.P("data"))
+
+  @jax.jit
+  def apart(y, probs, member, weight):
+    rates = metrics.group_rates("true_positive_rate", y, probs, member, weight=weight)
+    return rates, metrics.difference(rates)
+
+  arrays = [jnp.asarray(v) for v in (y.astype(np.int32), probs, member, weight)]
+  single = apart(*arrays)
+  shared = apart(*(jax.device_put(v, spread) for v in arrays))
+  for a, b in zip(jax.tree.leaves(shared), jax.tree.leaves(single), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_a_batch_and_its_arrays_agree():
+  y, probs, _, _, codes, _ = draw(4, 3, 3, True)
+  data = rfjax.Batch.from_arrays(np.zeros((len(y), 1)), y, codes, num_classes=3)
+  flow = data.fill(jnp.log(jnp.asarray(probs, jnp.float32)))
+  for soft, said in ((True, probs.astype(np.float32)), (False, probs.argmax(1))):
+    a = metrics.group_rates("selection_rate", flow, soft=soft)
+    b = metrics.group_rates("selection_rate", y, said, codes, num_classes=3)
+    np.testing.assert_allclose(a.value, b.value, rtol=1e-5)
