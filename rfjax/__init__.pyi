@@ -13,6 +13,7 @@ from . import refurbishment as refurbishment
 from . import report as report
 from . import reweighting as reweighting
 from . import selection as selection
+from . import sklearn as sklearn
 from ._version import __version__ as __version__
 from .core import Batch as Batch
 from .core import Network as Network

@@ -28,6 +28,7 @@ FAMILIES = (
   "report",
   "reweighting",
   "selection",
+  "sklearn",
 )
 
 
