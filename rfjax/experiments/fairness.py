@@ -1,0 +1,150 @@
+"""Fair training side by side: what each method pays in accuracy for how much fairness.
+
+This module is light, so that `rfjax run fairness --help` is quick; `run` imports what trains.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any, Literal
+
+METHODS = ("plain", "reweighing", "gap", "equalized_odds")
+BASELINE = METHODS[0]
+SHORT = METHODS[:4]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """Settings of the experiment; the same for all methods."""
+
+  data: Literal["compas", "adult", "german", "fairbatch"] = "compas"
+  """The data set; groups are its sexes, or those of the synthetic data of FairBatch."""
+  criterion: Literal["demographic_parity", "equal_opportunity", "equalized_odds"] = (
+    "demographic_parity"
+  )
+  """What the methods are asked for; all three are measured."""
+  method: str = ",".join(SHORT)
+  """The methods, separated by commas, or all; plain training is always run."""
+  tolerance: float = 0.05
+  """The largest disparity that the validation set may have where a strength is picked."""
+  epochs: int = 300
+  """Passes over the data; of methods that need batches as many steps."""
+  learning_rate: float = 0.05
+  """Of Adam."""
+  seeds: int = 10
+  """How many seeds, 0, 1, ..., each with a split of its own; at least 2."""
+  data_dir: pathlib.Path | None = None
+  """Folder with the data sets; RFJAX_DATA_DIR or ./data when left out."""
+  lanes: int | None = None
+  """Runs a device computes side by side; they decide the last bits."""
+  block: int | None = None
+  """Runs a call holds; they never change a bit."""
+
+
+def methods(settings: Settings) -> tuple[str, ...]:
+  """The methods that are run, the baseline first.
+
+  Args:
+    settings: the settings.
+
+  Returns:
+    Their names.
+
+  Raises:
+    ValueError: for a name that is not known.
+
+  Examples:
+    >>> from rfjax.experiments import fairness
+    >>> fairness.methods(fairness.Settings(method="gap"))
+    ('plain', 'gap')
+  """
+  from rfjax.catalog._reader import unknown
+
+  if settings.method.strip() == "all":
+    return METHODS
+  named = [name.strip() for name in settings.method.split(",") if name.strip()]
+  for name in named:
+    if name not in METHODS:
+      raise unknown("method", name, METHODS)
+  return tuple(dict.fromkeys((BASELINE, *named)))
+
+
+def check(settings: Settings) -> None:
+  """Refuses settings that no run could use, before anything is read or compiled.
+
+  Args:
+    settings: the settings.
+
+  Raises:
+    ValueError: naming the setting, its value and the remedy.
+  """
+  from rfjax.core import _check
+
+  methods(settings)
+  _check.number("tolerance", settings.tolerance, 0.0, 1.0)
+  _check.count("epochs", settings.epochs)
+  _check.number("learning_rate", settings.learning_rate, 0.0, open_low=True, open_high=True)
+  _check.seed_count(settings.seeds)
+
+
+def run(settings: Settings, *, progress: bool = True) -> Any:
+  """Runs the experiment.
+
+  Args:
+    settings: the settings.
+    progress: show how far the runs are, on stderr.
+
+  Returns:
+    A result for `rows`, `tables` and `report`; `result.data` holds an `xarray.Dataset` a method.
+
+  Raises:
+    ValueError: for settings that no run could use.
+    FileNotFoundError: where the data set is not there.
+  """
+  from rfjax.experiments import _fairness
+
+  check(settings)
+  return _fairness.run(settings, progress=progress)
+
+
+def rows(result: Any) -> list[dict[str, Any]]:
+  """The runs, one dictionary each.
+
+  Args:
+    result: what `run` returned.
+
+  Returns:
+    The rows, with method, strength, seed, and accuracy and the three disparities on the test set
+    and, named validation_, on the validation set.
+  """
+  from rfjax.experiments import _fairness_tables
+
+  return _fairness_tables.rows(result)
+
+
+def tables(result: Any) -> dict[str, Any]:
+  """The tables that a reader wants first, by title.
+
+  Args:
+    result: what `run` returned.
+
+  Returns:
+    `rfjax.report.Table`s by title.
+  """
+  from rfjax.experiments import _fairness_tables
+
+  return _fairness_tables.tables(result)
+
+
+def report(result: Any, directory: pathlib.Path) -> pathlib.Path:
+  """Writes the page, its tables and the times.
+
+  Args:
+    result: what `run` returned.
+    directory: the folder to write to.
+
+  Returns:
+    The path of the page.
+  """
+  from rfjax.experiments import _fairness_tables
+
+  return _fairness_tables.write(result, directory)
