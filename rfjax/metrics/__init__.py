@@ -31,5 +31,9 @@ from rfjax.metrics._rates import by_group as by_group
 from rfjax.metrics._rates import false_positive_rate as false_positive_rate
 from rfjax.metrics._rates import selection_rate as selection_rate
 from rfjax.metrics._rates import true_positive_rate as true_positive_rate
+from rfjax.metrics._score_correlation import score_correlation as score_correlation
+from rfjax.metrics._score_hsic import score_hsic as score_hsic
+from rfjax.metrics._score_mmd import score_mmd as score_mmd
+from rfjax.metrics._score_wasserstein import score_wasserstein as score_wasserstein
 from rfjax.metrics._watch import WatchState as WatchState
 from rfjax.metrics._watch import watch as watch
