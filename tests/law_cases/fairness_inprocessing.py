@@ -9,4 +9,24 @@ CASES = {
     neutral=lambda: inprocessing.gap(0.0),
     refused=(((-0.1,), {}), ((1.0, "kindness"), {}), ((1.0,), {"temperature": 0.0})),
   ),
+  "mmd": Case(
+    make=lambda s: inprocessing.mmd(s, width=0.5),
+    neutral=lambda: inprocessing.mmd(0.0),
+    refused=(((-1.0,), {}), ((1.0,), {"width": 0.0}), ((1.0,), {"kernel": "cubic"})),
+  ),
+  "hsic": Case(
+    make=lambda s: inprocessing.hsic(s, score="margin", kernel="laplacian"),
+    neutral=lambda: inprocessing.hsic(0.0),
+    refused=(((-1.0,), {}), ((1.0,), {"width": -1.0}), ((1.0,), {"score": "rank"})),
+  ),
+  "correlation": Case(
+    make=lambda s: inprocessing.correlation(s),
+    neutral=lambda: inprocessing.correlation(0.0),
+    refused=(((-1.0,), {}), ((1.0,), {"agg": "sum"}), ((1.0,), {"label": -1})),
+  ),
+  "wasserstein": Case(
+    make=lambda s: inprocessing.wasserstein(s),
+    neutral=lambda: inprocessing.wasserstein(0.0),
+    refused=(((-1.0,), {}), ((1.0,), {"method": "to_me"}), ((1.0,), {"label": 0.5})),
+  ),
 }
