@@ -29,4 +29,19 @@ CASES = {
     neutral=lambda: inprocessing.wasserstein(0.0),
     refused=(((-1.0,), {}), ((1.0,), {"method": "to_me"}), ((1.0,), {"label": 0.5})),
   ),
+  "covariance": Case(
+    make=lambda s: inprocessing.covariance(s, tolerance=0.01),
+    neutral=lambda: inprocessing.covariance(0.0),
+    refused=(((-1.0,), {}), ((1.0,), {"tolerance": -0.1})),
+  ),
+  "covariance_constraint": Case(
+    make=lambda s: inprocessing.covariance_constraint(0.1 * s),
+    neutral=lambda: inprocessing.covariance_constraint(strength=0.0),
+    refused=(((-1.0,), {}), ((), {"strength": -1.0}), ((), {"rate": 2.0})),
+  ),
+  "mistreatment_covariance": Case(
+    make=lambda s: inprocessing.mistreatment_covariance(s, "false_negative"),
+    neutral=lambda: inprocessing.mistreatment_covariance(0.0),
+    refused=(((-1.0,), {}), ((1.0, "some"), {}), ((1.0,), {"tolerance": -0.1})),
+  ),
 }

@@ -1,7 +1,17 @@
 """In-processing: training is made fair, by penalties, constraints, adversaries and samplers."""
 
 from rfjax.fairness.inprocessing._correlation import correlation as correlation
+from rfjax.fairness.inprocessing._covariance import covariance as covariance
+from rfjax.fairness.inprocessing._covariance_constraint import (
+  CovarianceConstraintState as CovarianceConstraintState,
+)
+from rfjax.fairness.inprocessing._covariance_constraint import (
+  covariance_constraint as covariance_constraint,
+)
 from rfjax.fairness.inprocessing._gap import gap as gap
 from rfjax.fairness.inprocessing._hsic import hsic as hsic
+from rfjax.fairness.inprocessing._mistreatment_covariance import (
+  mistreatment_covariance as mistreatment_covariance,
+)
 from rfjax.fairness.inprocessing._mmd import mmd as mmd
 from rfjax.fairness.inprocessing._wasserstein import wasserstein as wasserstein

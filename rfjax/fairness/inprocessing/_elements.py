@@ -4,8 +4,10 @@ from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 
 from rfjax.core import Batch, Transform, _check, stateless
+from rfjax.metrics._score_hsic import centred
 from rfjax.metrics._scores import Scores, check_label, scores
 
 Score = Literal["probability", "margin", "features"]
@@ -49,3 +51,17 @@ def _values(batch: Batch, score: Score, by: str) -> jax.Array:
     return batch.margin
   probs = jax.nn.softmax(batch.logits)
   return probs[:, 1:] if batch.num_classes == 2 else probs
+
+
+def decisions(batch: Batch) -> jax.Array:
+  """Signed distances to the boundary, [B, K]: logits of class 1 of two, else less their mean."""
+  if batch.num_classes == 2:
+    return batch.margin
+  return batch.logits - jnp.mean(batch.logits, axis=1, keepdims=True)
+
+
+def covariances(values: jax.Array, member: jax.Array) -> jax.Array:
+  """Covariances [J, K] of values [B, K] and membership: of group 1 of two, else of each group."""
+  signed = centred(member)
+  signed = signed[:, 1:] if signed.shape[1] == 2 else signed
+  return jnp.matmul(signed.T, values, precision="highest")

@@ -21,6 +21,12 @@ PENALTIES = {
   "correlation, label 1": lambda: inprocessing.correlation(0.7, label=1, agg="worst_case"),
   "wasserstein": lambda: inprocessing.wasserstein(0.7),
   "wasserstein, label 0": lambda: inprocessing.wasserstein(0.7, label=0, score="margin"),
+  "covariance": lambda: inprocessing.covariance(0.7, tolerance=0.01),
+  "covariance_constraint": lambda: inprocessing.covariance_constraint(0.01, strength=0.7),
+  "mistreatment_covariance": lambda: inprocessing.mistreatment_covariance(0.7),
+  "mistreatment_covariance, false_positive": (
+    lambda: inprocessing.mistreatment_covariance(0.7, "false_positive")
+  ),
 }
 # Labels and groups in which something is missing; the last rows are padding.
 ALL = np.random.default_rng(0).permutation(np.arange(ROWS) % 6)
