@@ -1,5 +1,7 @@
 """Measures: accuracy and group fairness, and what became of noisy labels."""
 
+from rfjax.metrics._accuracy_parity import accuracy_parity_difference as accuracy_parity_difference
+from rfjax.metrics._accuracy_parity import accuracy_parity_ratio as accuracy_parity_ratio
 from rfjax.metrics._cells import Rate as Rate
 from rfjax.metrics._demographic_parity import (
   demographic_parity_difference as demographic_parity_difference,
@@ -25,6 +27,10 @@ from rfjax.metrics._noisy_labels import label_recall as label_recall
 from rfjax.metrics._noisy_labels import memorization_rates as memorization_rates
 from rfjax.metrics._noisy_labels import noise_transition as noise_transition
 from rfjax.metrics._noisy_labels import transition_error as transition_error
+from rfjax.metrics._predictive_parity import (
+  predictive_parity_difference as predictive_parity_difference,
+)
+from rfjax.metrics._predictive_parity import predictive_parity_ratio as predictive_parity_ratio
 from rfjax.metrics._rates import ByGroup as ByGroup
 from rfjax.metrics._rates import accuracy as accuracy
 from rfjax.metrics._rates import by_group as by_group
@@ -35,5 +41,8 @@ from rfjax.metrics._score_correlation import score_correlation as score_correlat
 from rfjax.metrics._score_hsic import score_hsic as score_hsic
 from rfjax.metrics._score_mmd import score_mmd as score_mmd
 from rfjax.metrics._score_wasserstein import score_wasserstein as score_wasserstein
+from rfjax.metrics._treatment_equality import (
+  treatment_equality_difference as treatment_equality_difference,
+)
 from rfjax.metrics._watch import WatchState as WatchState
 from rfjax.metrics._watch import watch as watch
