@@ -8,6 +8,10 @@ from rfjax.metrics._demographic_parity import (
 )
 from rfjax.metrics._demographic_parity import demographic_parity_ratio as demographic_parity_ratio
 from rfjax.metrics._demographic_parity import disparate_impact as disparate_impact
+from rfjax.metrics._differential_fairness import differential_fairness as differential_fairness
+from rfjax.metrics._differential_fairness import (
+  differential_fairness_bias_amplification as differential_fairness_bias_amplification,
+)
 from rfjax.metrics._equalized_odds import (
   equal_opportunity_difference as equal_opportunity_difference,
 )
