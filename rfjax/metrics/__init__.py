@@ -18,6 +18,12 @@ from rfjax.metrics._equalized_odds import (
 from rfjax.metrics._equalized_odds import equal_opportunity_ratio as equal_opportunity_ratio
 from rfjax.metrics._equalized_odds import equalized_odds_difference as equalized_odds_difference
 from rfjax.metrics._equalized_odds import equalized_odds_ratio as equalized_odds_ratio
+from rfjax.metrics._generalized_entropy import (
+  between_group_generalized_entropy as between_group_generalized_entropy,
+)
+from rfjax.metrics._generalized_entropy import coefficient_of_variation as coefficient_of_variation
+from rfjax.metrics._generalized_entropy import generalized_entropy as generalized_entropy
+from rfjax.metrics._generalized_entropy import theil_index as theil_index
 from rfjax.metrics._group_rates import difference as difference
 from rfjax.metrics._group_rates import group_rates as group_rates
 from rfjax.metrics._group_rates import ratio as ratio

@@ -66,7 +66,9 @@ def test_a_group_without_rows_is_left_out():
   with pytest.warns(UserWarning, match="no row in group 4 counts"):
     more = metrics.differential_fairness(y, said, group, weight=weight, num_groups=5)
   np.testing.assert_allclose(more, whole, rtol=1e-6)
-  assert float(metrics.differential_fairness(y, said, np.zeros(60, int))) == 0
+  with pytest.warns(UserWarning, match="no row in group 1 counts"):
+    equal = metrics.differential_fairness([1] * 8, [1] * 8, [0, 2] * 4)
+  assert float(equal) == 0 == float(metrics.differential_fairness(y, said, np.zeros(60, int)))
 
 
 def test_without_smoothing_it_is_infinite_where_a_group_never_has_an_outcome():
