@@ -11,4 +11,11 @@ CASES = {
     acts="output",
     num_classes=2,
   ),
+  "group_thresholds": Case(
+    make=lambda s: postprocessing.group_thresholds(s),
+    neutral=None,
+    refused=(((-0.1,), {}), ((0.5, "profit"), {})),
+    acts="output",
+    num_classes=2,
+  ),
 }

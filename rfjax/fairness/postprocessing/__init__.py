@@ -2,3 +2,7 @@
 
 from rfjax.fairness.postprocessing._equalized_odds import EqualizedOddsState as EqualizedOddsState
 from rfjax.fairness.postprocessing._equalized_odds import equalized_odds as equalized_odds
+from rfjax.fairness.postprocessing._group_thresholds import (
+  GroupThresholdsState as GroupThresholdsState,
+)
+from rfjax.fairness.postprocessing._group_thresholds import group_thresholds as group_thresholds

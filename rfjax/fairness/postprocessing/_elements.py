@@ -1,0 +1,101 @@
+"""What is fitted to scores: the cuts that thresholds make in each group, and what they count."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rfjax.core import Batch
+from rfjax.metrics import Rate
+from rfjax.metrics._cells import STATISTICS
+from rfjax.metrics._rows import Rows
+
+
+class Cuts(NamedTuple):
+  """What a threshold can do to each group: K = N + 1 cuts of its rows, from nobody to everybody.
+
+  Attributes:
+    threshold: [G, K]; scores above it are decided 1. A cut that would part equal scores is the one
+      of nobody again, with a threshold of infinity.
+    false: weight of the negatives above the threshold, [G, K].
+    true: weight of the positives above the threshold, [G, K].
+    negatives: weight of all negatives, [G].
+    positives: weight of all positives, [G].
+  """
+
+  threshold: jax.Array
+  false: jax.Array
+  true: jax.Array
+  negatives: jax.Array
+  positives: jax.Array
+
+
+def scores(batch: Batch) -> jax.Array:
+  """The log-odds of class 1 of two, [B], in float32 at least."""
+  margin = batch.margin[:, 0]
+  return margin.astype(jnp.promote_types(margin.dtype, jnp.float32))
+
+
+def cuts(data: Batch) -> Cuts:
+  """All cuts of every group: rows are sorted by score, with those of other groups at the end."""
+  score, membership = scores(data), data.membership
+  weight = membership * data.with_columns("weight").weight[:, None]
+
+  def of_group(weight: jax.Array) -> Cuts:
+    order = jnp.argsort(-jnp.where(weight > 0, score, -jnp.inf))
+    weight, label = weight[order].astype(score.dtype), data.y[order]
+    ranked = jnp.where(weight > 0, score[order], -jnp.inf)
+    below = jnp.append(ranked[1:], -jnp.inf)
+    possible = jnp.append(True, ranked > below)
+    keep = lambda values, start: jnp.where(possible, jnp.append(start, values), start)
+    threshold = keep(_between(below, ranked), jnp.inf)
+    false, true = (jnp.cumsum(weight * (label == y)) for y in (0, 1))
+    return Cuts(threshold, keep(false, 0.0), keep(true, 0.0), false[-1], true[-1])
+
+  return jax.vmap(of_group, in_axes=1)(weight)
+
+
+def _between(low: jax.Array, high: jax.Array) -> jax.Array:
+  """The middle of two scores, and the lower one where no float lies between them."""
+  bottom = jnp.isinf(low)
+  middle = jnp.where(bottom, 0, low) / 2 + jnp.where(bottom, 0, high) / 2
+  inside = (low <= middle) & (middle < high)
+  return jnp.where(inside & ~bottom, middle, low)
+
+
+def rates(found: Cuts, statistic: str) -> Rate:
+  """A statistic of `metrics.group_rates` after every cut, [G, K]: it is linear in four cells."""
+  whole = (found.negatives[:, None], found.positives[:, None])
+  parts = (whole[0] - found.false, found.false, whole[1] - found.true, found.true)
+  cells = jnp.stack(parts, axis=2)
+  y, said = jnp.array([0, 0, 1, 1]), jnp.array([0, 1, 0, 1])
+  rows = Rows(statistic, y, said, 0 * y, jnp.ones(4, cells.dtype), 1, 2)
+  hits, size = STATISTICS[statistic].counts(rows)
+  return Rate(jnp.sum(cells * hits[:, 0], axis=2), jnp.sum(cells * size[:, 0], axis=2))
+
+
+def choose(found: Cuts, rate: Rate, loss: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The cut of least loss of each group, the first of equal ones: threshold and rate, [G] each.
+
+  A loss of infinity stands for no cut; a group without any keeps its decisions, by threshold 0.
+  """
+  best = jnp.argmin(loss, axis=1, keepdims=True)
+  of = lambda values: jnp.take_along_axis(values, best, axis=1)[:, 0]
+  some = jnp.isfinite(of(loss))
+  return jnp.where(some, of(found.threshold), 0), jnp.where(some, of(rate.value), 0)
+
+
+def shift(batch: Batch, threshold: jax.Array) -> Batch:
+  """Moves log-odds by the threshold [G] of a row's group, to log(p / (1 - p)) of float32 at most.
+
+  Rows of mixed membership get the mean of thresholds; those without a group stay as they are.
+  """
+  score, membership = scores(batch), batch.membership
+  info = jnp.finfo(score.dtype)
+  known = jnp.sum(membership, axis=1)
+  finite = jnp.clip(threshold, info.min / 8, info.max / 8).astype(score.dtype)
+  own = jnp.sum(membership * finite, axis=1) / jnp.where(known > 0, known, 1)
+  most = -jnp.log(jnp.finfo(jnp.float32).tiny)
+  moved = jnp.where(known > 0, jnp.clip(score - own, -most, most), score)
+  logits = jnp.stack([jnp.zeros_like(moved), moved], axis=1)
+  return batch.replace(logits=logits.astype(batch.logits.dtype))
