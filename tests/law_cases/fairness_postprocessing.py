@@ -18,4 +18,11 @@ CASES = {
     acts="output",
     num_classes=2,
   ),
+  "equal_opportunity": Case(
+    make=lambda s: postprocessing.equal_opportunity("error", false_positive_cost=1 + s),
+    neutral=None,
+    refused=((("profit",), {}), ((), {"false_positive_cost": -1.0})),
+    acts="output",
+    num_classes=2,
+  ),
 }

@@ -1,5 +1,9 @@
 """Post-processing: the decisions of a trained model are made fair, or the model itself is."""
 
+from rfjax.fairness.postprocessing._equal_opportunity import (
+  EqualOpportunityState as EqualOpportunityState,
+)
+from rfjax.fairness.postprocessing._equal_opportunity import equal_opportunity as equal_opportunity
 from rfjax.fairness.postprocessing._equalized_odds import EqualizedOddsState as EqualizedOddsState
 from rfjax.fairness.postprocessing._equalized_odds import equalized_odds as equalized_odds
 from rfjax.fairness.postprocessing._group_thresholds import (
