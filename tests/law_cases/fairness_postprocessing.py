@@ -25,4 +25,11 @@ CASES = {
     acts="output",
     num_classes=2,
   ),
+  "calibrated_equalized_odds": Case(
+    make=lambda s: postprocessing.calibrated_equalized_odds("false_positive_rate"),
+    neutral=None,
+    refused=((("profit",), {}),),
+    acts="output",
+    num_classes=2,
+  ),
 }

@@ -1,5 +1,11 @@
 """Post-processing: the decisions of a trained model are made fair, or the model itself is."""
 
+from rfjax.fairness.postprocessing._calibrated_equalized_odds import (
+  CalibratedEqualizedOddsState as CalibratedEqualizedOddsState,
+)
+from rfjax.fairness.postprocessing._calibrated_equalized_odds import (
+  calibrated_equalized_odds as calibrated_equalized_odds,
+)
 from rfjax.fairness.postprocessing._equal_opportunity import (
   EqualOpportunityState as EqualOpportunityState,
 )

@@ -1,0 +1,41 @@
+"""What methods that act on scores share: rows by group, and probabilities made logits."""
+
+import jax
+import jax.numpy as jnp
+
+from rfjax.core import Batch, ratio
+
+
+def weighted_membership(data: Batch) -> jax.Array:
+  """How much each row counts in each group, [N, G]: membership times weight."""
+  return data.membership * data.with_columns("weight").weight[:, None]
+
+
+def of_groups(
+  batch: Batch, by_group: jax.Array, otherwise: jax.Array, *, rows: bool = False
+) -> jax.Array:
+  """Mixes by membership what groups give a row, and gives `otherwise` where the group is missing.
+
+  Args:
+    batch: the rows.
+    by_group: [G, ...], or [B, G, ...] where it differs by row.
+    otherwise: what broadcasts to [B, ...].
+    rows: whether `by_group` differs by row.
+
+  Returns:
+    The mixtures [B, ...].
+  """
+  known = jnp.sum(batch.membership, axis=1)
+  share = ratio(batch.membership, known[:, None]).astype(by_group.dtype)
+  mixed = jnp.einsum(
+    "bg,bg...->b..." if rows else "bg,g...->b...", share, by_group, precision="highest"
+  )
+  known = (known > 0).reshape((-1,) + (1,) * (mixed.ndim - 1))
+  return jnp.where(known, mixed, otherwise)
+
+
+def with_probs(batch: Batch, probs: jax.Array) -> Batch:
+  """Makes logits of probabilities [B, C], their logarithms; softmax gives them back."""
+  smallest = jnp.finfo(probs.dtype).tiny
+  logits = jnp.log(jnp.maximum(probs, smallest))
+  return batch.replace(logits=logits.astype(batch.logits.dtype))
