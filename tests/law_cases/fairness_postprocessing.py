@@ -32,4 +32,11 @@ CASES = {
     acts="output",
     num_classes=2,
   ),
+  "reject_option": Case(
+    make=lambda s: postprocessing.reject_option(0, upper=s, thresholds=10, margins=5),
+    neutral=None,
+    refused=(((-1,), {}), ((0, "kindness"), {}), ((0,), {"upper": 2.0})),
+    acts="output",
+    num_classes=2,
+  ),
 }

@@ -16,3 +16,5 @@ from rfjax.fairness.postprocessing._group_thresholds import (
   GroupThresholdsState as GroupThresholdsState,
 )
 from rfjax.fairness.postprocessing._group_thresholds import group_thresholds as group_thresholds
+from rfjax.fairness.postprocessing._reject_option import RejectOptionState as RejectOptionState
+from rfjax.fairness.postprocessing._reject_option import reject_option as reject_option
