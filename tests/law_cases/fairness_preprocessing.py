@@ -10,4 +10,10 @@ CASES = {
     refused=(),
     acts="data",
   ),
+  "fair_balance": Case(
+    make=lambda s: preprocessing.fair_balance("equal"),
+    neutral=None,
+    refused=((("fair",), {}),),
+    acts="data",
+  ),
 }

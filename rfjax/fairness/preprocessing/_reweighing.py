@@ -3,9 +3,9 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, group_sum, ratio
+from rfjax.core import Batch, Transform, ratio
+from rfjax.fairness.preprocessing._elements import independent, label_counts, multiply
 
 
 class ReweighingState(NamedTuple):
@@ -48,20 +48,13 @@ def reweighing() -> Transform:
 
   def init(data: Batch, **unused: Any) -> ReweighingState:
     del unused
-    data = data.require("group", by="reweighing").with_columns("weight")
-    labels = jax.nn.one_hot(data.y, data.num_classes) * data.weight[:, None]
-    count = group_sum(labels, data.membership)
-    groups, classes = jnp.sum(count, 1, keepdims=True), jnp.sum(count, 0, keepdims=True)
-    return ReweighingState(ratio(groups * classes, jnp.sum(count) * count))
+    count = label_counts(data, "reweighing")
+    return ReweighingState(ratio(independent(count), count))
 
   def update(
     batch: Batch, state: ReweighingState, params: Any = None, **unused: Any
   ) -> tuple[Batch, ReweighingState]:
     del params, unused
-    membership = batch.require("group", "weight", by="reweighing").membership
-    factor = jnp.sum(membership * state.factor.T[batch.y], axis=1)
-    known = jnp.any(membership > 0, axis=1)
-    weight = batch.weight * jnp.where(known, factor, 1).astype(batch.weight.dtype)
-    return batch.replace(weight=weight), state
+    return multiply(batch, state.factor, "reweighing"), state
 
   return Transform(init, update, writes=("weight",))

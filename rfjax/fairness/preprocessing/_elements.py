@@ -1,0 +1,73 @@
+"""What pre-processing methods share: counts by group and label, factors of them, and ranks."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from rfjax.core import Batch, _check, group_sum, ratio, read
+
+
+def label_counts(data: Batch, by: str) -> jax.Array:
+  """How much weight each group has with each label, [G, C]."""
+  data = data.require("group", by=by).with_columns("weight")
+  labels = jax.nn.one_hot(data.y, data.num_classes) * data.weight[:, None]
+  return group_sum(labels, data.membership)
+
+
+def independent(count: jax.Array) -> jax.Array:
+  """The counts [G, C] with the same margins in which label and group are independent."""
+  groups, classes = jnp.sum(count, 1, keepdims=True), jnp.sum(count, 0, keepdims=True)
+  return ratio(groups * classes, jnp.sum(count))
+
+
+def multiply(batch: Batch, factor: jax.Array, by: str) -> Batch:
+  """Multiplies each weight by the factor [G, C] of its group and label, mixed by membership."""
+  membership = batch.require("group", "weight", by=by).membership
+  mixed = jnp.sum(membership * factor.T[batch.y], axis=1)
+  known = jnp.any(membership > 0, axis=1)
+  weight = batch.weight * jnp.where(known, mixed, 1).astype(batch.weight.dtype)
+  return batch.replace(weight=weight)
+
+
+def hard_group(batch: Batch, by: str) -> jax.Array:
+  """The group that has more than half of a row, int32 [B]; G where there is none.
+
+  Padding, also that of weight 0, has none.
+  """
+  membership = batch.require("group", by=by).membership
+  one = jnp.max(membership, axis=1, initial=0) > 0.5
+  if batch.weight is not None:
+    one &= batch.weight > 0
+  return jnp.where(one, jnp.argmax(membership, axis=1), batch.num_groups).astype(jnp.int32)
+
+
+def rank_within(values: jax.Array, cell: jax.Array, num_cells: int, index: jax.Array) -> jax.Array:
+  """The place of each value in ascending order in its cell, from 0; equal values go by index."""
+  order = jnp.lexsort((index, values, cell))
+  place = jnp.zeros(cell.shape, jnp.int32).at[order].set(jnp.arange(cell.size, dtype=jnp.int32))
+  size = jax.ops.segment_sum(jnp.ones_like(cell), cell, num_cells + 1)
+  start = jnp.cumsum(size) - size
+  return place - start[jnp.clip(cell, 0, num_cells)]
+
+
+def check_scores(scores: ArrayLike | None) -> Any:
+  """Refuses what is no table of scores [N, C], of a traced one by its shape; returns it."""
+  if scores is None:
+    return None
+  table = _check.array("scores", scores)
+  if table.ndim != 2 or table.shape[1] < 2:
+    raise ValueError(f"scores must have shape [N, C] with C of at least 2, got {table.shape}")
+  return table
+
+
+def read_scores(scores: Any, batch: Batch, by: str) -> jax.Array:
+  """The scores [B, C] of the rows by their `index`, or what the network said where none are given.
+
+  No gradient flows through them: they rank rows.
+  """
+  if scores is None:
+    return jax.lax.stop_gradient(batch.require("logits", by=by).logits)
+  _check.classes("scores", scores.shape[1], batch)
+  return read(jnp.asarray(scores, float), batch.index)
