@@ -1,7 +1,11 @@
 """Cases of what makes the training set fair."""
 
+import numpy as np
+
 from law_cases.case import Case
 from rfjax.fairness import preprocessing
+
+SCORES = np.random.default_rng(5).normal(size=(10, 2))
 
 CASES = {
   "reweighing": Case(
@@ -14,6 +18,26 @@ CASES = {
     make=lambda s: preprocessing.fair_balance("equal"),
     neutral=None,
     refused=((("fair",), {}),),
+    acts="data",
+  ),
+  "massaging": Case(
+    make=lambda s: preprocessing.massaging(SCORES, strength=s),
+    neutral=lambda: preprocessing.massaging(SCORES, strength=0.0),
+    refused=(((SCORES[:, 0],), {}), ((), {"strength": 1.5})),
+    acts="data",
+    num_classes=2,
+  ),
+  "preferential_sampling": Case(
+    make=lambda s: preprocessing.preferential_sampling(SCORES),
+    neutral=None,
+    refused=(((SCORES[:, :1],), {}),),
+    acts="data",
+    num_classes=2,
+  ),
+  "uniform_sampling": Case(
+    make=lambda s: preprocessing.uniform_sampling(),
+    neutral=None,
+    refused=(),
     acts="data",
   ),
 }

@@ -71,3 +71,24 @@ def read_scores(scores: Any, batch: Batch, by: str) -> jax.Array:
     return jax.lax.stop_gradient(batch.require("logits", by=by).logits)
   _check.classes("scores", scores.shape[1], batch)
   return read(jnp.asarray(scores, float), batch.index)
+
+
+def resample(batch: Batch, values: jax.Array, group: jax.Array) -> Batch:
+  """Repeats and drops rows, by weight, until label and group are independent.
+
+  Of each group and label as many rows stay as there would be then, rounded. Where rows are missing
+  those of small values [B] are repeated first, and where there are too many they are dropped first;
+  no row is repeated twice before all are repeated once.
+  """
+  cells = batch.num_groups * batch.num_classes
+  cell = jnp.where(group < batch.num_groups, group * batch.num_classes + batch.y, cells)
+  size = jax.ops.segment_sum(jnp.ones_like(cell), cell, cells)
+  wanted = independent(size.reshape(batch.num_groups, -1).astype(jnp.float32))
+  wanted = jnp.round(wanted).astype(jnp.int32).reshape(-1)
+  place = rank_within(values, cell, cells, batch.index)
+  size, wanted = size[cell], wanted[cell]  # of rows without a group these are not read
+  safe = jnp.maximum(size, 1)
+  more = wanted // safe + (place < wanted % safe)
+  copies = jnp.where(wanted < size, place >= size - wanted, more)
+  copies = jnp.where(cell < cells, copies, 1)
+  return batch.replace(weight=batch.weight * copies.astype(batch.weight.dtype))
