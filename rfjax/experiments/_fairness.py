@@ -46,6 +46,11 @@ def trainer(settings: Settings, recipe: Recipe, table: data.Table) -> Any:
   tx = optax.adam(settings.learning_rate)
   fractions = _VALIDATION if not table.test_rows else (0.75, 0.25)
 
+  def fitted(method: Any, given: rfjax.Batch, key: jax.Array) -> rfjax.TrainState:
+    steps = 1 if recipe.batch_size is None else -(-given.num_rows // recipe.batch_size)
+    how = {"epochs": -(-settings.epochs // steps), "batch_size": recipe.batch_size}
+    return rfjax.fit(network, method, tx, given, key=key, **how)[0]
+
   def train(seed: Any, strength: Any) -> dict[str, Any]:
     split_key, key = jax.random.split(jax.random.key(seed))
     parts = data.split(table, key=split_key, fractions=fractions)
@@ -55,18 +60,14 @@ def trainer(settings: Settings, recipe: Recipe, table: data.Table) -> Any:
       if recipe.features:
         repaired = lambda rows: rfjax.transform(made, rows, key=key, fitted_on=parts.train).x
         held_out = {name: rows.replace(x=repaired(rows)) for name, rows in held_out.items()}
-      given = rfjax.transform(made, given, key=key)
-    steps = 1 if recipe.batch_size is None else -(-given.num_rows // recipe.batch_size)
+      if recipe.ranks:
+        ranked = rfjax.predict(network, fitted(rfjax.chain(), given, key), given)
+        repaired = rfjax.transform(made, ranked, key=key)
+        given = given.replace(y=repaired.y, weight=repaired.weight)
+      else:
+        given = rfjax.transform(made, given, key=key)
     method = rfjax.chain(made) if recipe.acts == "training" else rfjax.chain()
-    state, _ = rfjax.fit(
-      network,
-      method,
-      tx,
-      given,
-      key=key,
-      epochs=-(-settings.epochs // steps),
-      batch_size=recipe.batch_size,
-    )
+    state = fitted(method, given, key)
     said = {name: rfjax.predict(network, state, rows) for name, rows in held_out.items()}
     adjusts = recipe.acts == "output"
     if adjusts:
@@ -86,11 +87,6 @@ def run(settings: Settings, *, progress: bool) -> Result:
   found, seconds = {}, {"reading": time.perf_counter() - began}
   for name in methods(settings):
     recipe, began = RECIPES[name], time.perf_counter()
-    if settings.criterion not in recipe.criteria:
-      raise ValueError(
-        f"method {name} must be asked for {' or '.join(recipe.criteria)}, got criterion"
-        f" {settings.criterion}: leave it out or change the criterion"
-      )
     if progress:
       print(f"fairness: {name}", file=sys.stderr, flush=True)
     found[name] = rfjax.sweep(

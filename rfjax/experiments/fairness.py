@@ -7,9 +7,27 @@ import dataclasses
 import pathlib
 from typing import Any, Literal
 
-METHODS = ("plain", "reweighing", "gap", "equalized_odds")
-BASELINE = METHODS[0]
-SHORT = METHODS[:4]
+CRITERIA = ("demographic_parity", "equal_opportunity", "equalized_odds")
+_PARITY, _ERRORS = CRITERIA[:1], CRITERIA[1:]
+METHODS = {  # what each can be asked for
+  "plain": CRITERIA,
+  "reweighing": CRITERIA,
+  "fair_balance": CRITERIA,
+  "massaging": _PARITY,
+  "preferential_sampling": _PARITY,
+  "gap": CRITERIA,
+  "mmd": CRITERIA,
+  "hsic": CRITERIA,
+  "correlation": CRITERIA,
+  "wasserstein": CRITERIA,
+  "covariance": _PARITY,
+  "mistreatment_covariance": _ERRORS,
+  "equalized_odds": CRITERIA,
+  "equal_opportunity": ("equal_opportunity",),
+  "reject_option": CRITERIA,
+}
+BASELINE = "plain"
+SHORT = (BASELINE, "reweighing", "gap", "equalized_odds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +41,8 @@ class Settings:
   )
   """What the methods are asked for; all three are measured."""
   method: str = ",".join(SHORT)
-  """The methods, separated by commas, or all; plain training is always run."""
+  """The methods, separated by commas, or all that can be asked for the criterion; plain training is
+  always run."""
   tolerance: float = 0.05
   """The largest disparity that the validation set may have where a strength is picked."""
   epochs: int = 300
@@ -50,7 +69,7 @@ def methods(settings: Settings) -> tuple[str, ...]:
     Their names.
 
   Raises:
-    ValueError: for a name that is not known.
+    ValueError: for a name that is not known, or a method for another criterion.
 
   Examples:
     >>> from rfjax.experiments import fairness
@@ -60,11 +79,16 @@ def methods(settings: Settings) -> tuple[str, ...]:
   from rfjax.catalog._reader import unknown
 
   if settings.method.strip() == "all":
-    return METHODS
+    return tuple(name for name, criteria in METHODS.items() if settings.criterion in criteria)
   named = [name.strip() for name in settings.method.split(",") if name.strip()]
   for name in named:
     if name not in METHODS:
-      raise unknown("method", name, METHODS)
+      raise unknown("method", name, tuple(METHODS))
+    if settings.criterion not in METHODS[name]:
+      raise ValueError(
+        f"method {name} must be asked for {' or '.join(METHODS[name])}, got criterion"
+        f" {settings.criterion}: leave it out or change the criterion"
+      )
   return tuple(dict.fromkeys((BASELINE, *named)))
 
 

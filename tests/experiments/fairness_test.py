@@ -30,14 +30,15 @@ def made_up(table, monkeypatch):
 
 
 def test_every_named_method_has_a_recipe():
-  assert tuple(RECIPES) == fairness.METHODS
+  assert tuple(RECIPES) == tuple(fairness.METHODS)
+  assert tuple(STATISTICS) == fairness.CRITERIA
   assert all(len(set(r.strengths)) == len(r.strengths) > 0 for r in RECIPES.values())
 
 
 @pytest.mark.parametrize("name", fairness.METHODS)
 def test_every_method_trains(table, name):
   recipe = RECIPES[name]
-  for criterion in recipe.criteria:
+  for criterion in fairness.METHODS[name]:
     settings = dataclasses.replace(SMALL, criterion=criterion)
     train = _fairness.trainer(settings, recipe, table)
     found = jax.eval_shape(train, np.uint32(0), np.float32(recipe.strengths[0]))
@@ -103,6 +104,7 @@ def test_a_short_run_makes_a_whole_report(tmp_path):
   "arguments, name, value",
   [
     ("--method kindness", "method", "kindness"),
+    ("--method massaging --criterion equalized_odds", "massaging", "equalized_odds"),
     ("--tolerance -1", "tolerance", "-1"),
     ("--seeds 1", "seeds", "1"),
     ("--learning-rate 0", "learning_rate", "0"),
