@@ -2,6 +2,9 @@
 
 from rfjax.metrics._accuracy_parity import accuracy_parity_difference as accuracy_parity_difference
 from rfjax.metrics._accuracy_parity import accuracy_parity_ratio as accuracy_parity_ratio
+from rfjax.metrics._balance import balance_difference as balance_difference
+from rfjax.metrics._calibration import calibration_error as calibration_error
+from rfjax.metrics._calibration import calibration_gap as calibration_gap
 from rfjax.metrics._cells import Rate as Rate
 from rfjax.metrics._demographic_parity import (
   demographic_parity_difference as demographic_parity_difference,
@@ -56,3 +59,7 @@ from rfjax.metrics._treatment_equality import (
 )
 from rfjax.metrics._watch import WatchState as WatchState
 from rfjax.metrics._watch import watch as watch
+from rfjax.metrics._worst_group import (
+  bounded_group_loss_violation as bounded_group_loss_violation,
+)
+from rfjax.metrics._worst_group import worst_group_accuracy as worst_group_accuracy

@@ -101,28 +101,30 @@ STATISTICS = {
 }
 
 
-def rate(rows: Rows, name: str) -> Rate:
+def rate(rows: Rows, statistic: str | Statistic) -> Rate:
   """Sums a statistic by group to a `Rate` [G, K], and warns on the host of what is empty.
 
   The warning points at the caller of the measure, which calls this itself.
   """
-  statistic = STATISTICS[name]
+  if isinstance(statistic, str):
+    statistic = STATISTICS[statistic]
   sums = [
     group_sum(rows.weight[:, None] * counts, rows.group, rows.num_groups)
     for counts in statistic.counts(rows)
   ]
-  _warn_empty(rows, statistic, sums[1])
+  warn_empty(rows, statistic.over, sums[1])
   return Rate(*sums)
 
 
-def _warn_empty(rows: Rows, statistic: Statistic, size: jax.Array) -> None:
+def warn_empty(rows: Rows, over: str, size: jax.Array) -> None:
+  """Warns on the host of empty cells [G, K], two calls below the measure, of rows that are over."""
   if _check.traced(size):
     return
   empty = np.argwhere(np.asarray(size) == 0)
   if len(empty) == 0:
     return
   cells = dict.fromkeys(
-    statistic.over.format(1 if rows.num_classes == 2 else k)
+    over.format(1 if rows.num_classes == 2 else k)
     + (f" in group {g}" if rows.num_groups > 1 else "")
     for g, k in empty
   )
