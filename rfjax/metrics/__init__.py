@@ -31,6 +31,7 @@ from rfjax.metrics._generalized_entropy import theil_index as theil_index
 from rfjax.metrics._group_rates import difference as difference
 from rfjax.metrics._group_rates import group_rates as group_rates
 from rfjax.metrics._group_rates import ratio as ratio
+from rfjax.metrics._lipschitz import lipschitz_violation as lipschitz_violation
 from rfjax.metrics._noisy_labels import Choices as Choices
 from rfjax.metrics._noisy_labels import Memorization as Memorization
 from rfjax.metrics._noisy_labels import choices as choices
