@@ -39,4 +39,11 @@ CASES = {
     acts="output",
     num_classes=2,
   ),
+  "wasserstein_barycenter": Case(
+    make=postprocessing.wasserstein_barycenter,
+    neutral=lambda: postprocessing.wasserstein_barycenter(0.0),
+    refused=(((1.1,), {}), ((-0.1,), {})),
+    acts="output",
+    num_classes=2,
+  ),
 }

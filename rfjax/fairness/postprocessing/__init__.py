@@ -18,3 +18,9 @@ from rfjax.fairness.postprocessing._group_thresholds import (
 from rfjax.fairness.postprocessing._group_thresholds import group_thresholds as group_thresholds
 from rfjax.fairness.postprocessing._reject_option import RejectOptionState as RejectOptionState
 from rfjax.fairness.postprocessing._reject_option import reject_option as reject_option
+from rfjax.fairness.postprocessing._wasserstein_barycenter import (
+  WassersteinBarycenterState as WassersteinBarycenterState,
+)
+from rfjax.fairness.postprocessing._wasserstein_barycenter import (
+  wasserstein_barycenter as wasserstein_barycenter,
+)
