@@ -40,4 +40,16 @@ CASES = {
     refused=(),
     acts="data",
   ),
+  "correlation_remover": Case(
+    make=lambda s: preprocessing.correlation_remover(s),
+    neutral=lambda: preprocessing.correlation_remover(0.0),
+    refused=(((1.5,), {}), ((), {"columns": [-1]}), ((), {"columns": [1, 1]})),
+    acts="data",
+  ),
+  "disparate_impact_remover": Case(
+    make=lambda s: preprocessing.disparate_impact_remover(s),
+    neutral=lambda: preprocessing.disparate_impact_remover(0.0),
+    refused=(((-0.5,), {}), ((), {"columns": []})),
+    acts="data",
+  ),
 }

@@ -1,5 +1,17 @@
 """Pre-processing: the training set is made fair, by new labels, features, weights or rows."""
 
+from rfjax.fairness.preprocessing._correlation_remover import (
+  CorrelationRemoverState as CorrelationRemoverState,
+)
+from rfjax.fairness.preprocessing._correlation_remover import (
+  correlation_remover as correlation_remover,
+)
+from rfjax.fairness.preprocessing._disparate_impact_remover import (
+  DisparateImpactRemoverState as DisparateImpactRemoverState,
+)
+from rfjax.fairness.preprocessing._disparate_impact_remover import (
+  disparate_impact_remover as disparate_impact_remover,
+)
 from rfjax.fairness.preprocessing._fair_balance import FairBalanceState as FairBalanceState
 from rfjax.fairness.preprocessing._fair_balance import fair_balance as fair_balance
 from rfjax.fairness.preprocessing._massaging import massaging as massaging

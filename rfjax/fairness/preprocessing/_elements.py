@@ -1,5 +1,6 @@
 """What pre-processing methods share: counts by group and label, factors of them, and ranks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -92,3 +93,24 @@ def resample(batch: Batch, values: jax.Array, group: jax.Array) -> Batch:
   copies = jnp.where(wanted < size, place >= size - wanted, more)
   copies = jnp.where(cell < cells, copies, 1)
   return batch.replace(weight=batch.weight * copies.astype(batch.weight.dtype))
+
+
+def check_columns(columns: Sequence[int] | None) -> tuple[int, ...] | None:
+  """Refuses what are no different column numbers; None means all."""
+  if columns is None:
+    return None
+  found = tuple(_check.count("columns", column, 0) for column in columns)
+  if not found or len(set(found)) < len(found):
+    raise ValueError(f"columns must be different and at least one, got {list(found)}")
+  return found
+
+
+def features(batch: Batch) -> jax.Array:
+  """The features as floats [B, d]."""
+  return batch.x.reshape(batch.num_rows, -1).astype(jnp.promote_types(batch.x.dtype, jnp.float32))
+
+
+def check_reach(columns: tuple[int, ...], width: int) -> None:
+  """Refuses columns that x does not have."""
+  if max(columns) >= width:
+    raise ValueError(f"columns must lie in [0, {width}), got {max(columns)}: x has no more")
