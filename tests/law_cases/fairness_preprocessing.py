@@ -7,6 +7,12 @@ from rfjax.fairness import preprocessing
 
 SCORES = np.random.default_rng(5).normal(size=(10, 2))
 
+
+def side(batch):
+  """A stratum of each row: the sign of its first feature."""
+  return (batch.x[:, 0] > 0).astype(int)
+
+
 CASES = {
   "reweighing": Case(
     make=lambda s: preprocessing.reweighing(),
@@ -50,6 +56,12 @@ CASES = {
     make=lambda s: preprocessing.disparate_impact_remover(s),
     neutral=lambda: preprocessing.disparate_impact_remover(0.0),
     refused=(((-0.5,), {}), ((), {"columns": []})),
+    acts="data",
+  ),
+  "conditional_repair": Case(
+    make=lambda s: preprocessing.conditional_repair(side, 2),
+    neutral=None,
+    refused=(((side, 0), {}),),
     acts="data",
   ),
 }

@@ -1,5 +1,11 @@
 """Pre-processing: the training set is made fair, by new labels, features, weights or rows."""
 
+from rfjax.fairness.preprocessing._conditional_repair import (
+  ConditionalRepairState as ConditionalRepairState,
+)
+from rfjax.fairness.preprocessing._conditional_repair import (
+  conditional_repair as conditional_repair,
+)
 from rfjax.fairness.preprocessing._correlation_remover import (
   CorrelationRemoverState as CorrelationRemoverState,
 )
