@@ -44,4 +44,14 @@ CASES = {
     neutral=lambda: inprocessing.mistreatment_covariance(0.0),
     refused=(((-1.0,), {}), ((1.0, "some"), {}), ((1.0,), {"tolerance": -0.1})),
   ),
+  "relative_gap": Case(
+    make=lambda s: inprocessing.relative_gap(s, order=2),
+    neutral=lambda: inprocessing.relative_gap(0.0),
+    refused=(((-1.0,), {}), ((1.0,), {"order": 0.5}), ((1.0,), {"violation": "max"})),
+  ),
+  "fair_projection": Case(
+    make=lambda s: inprocessing.fair_projection(s),
+    neutral=lambda: inprocessing.fair_projection(0.0),
+    refused=(((-1.0,), {}), ((1.0, "kindness"), {}), ((1.0,), {"steps": 0})),
+  ),
 }

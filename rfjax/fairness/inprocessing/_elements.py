@@ -1,12 +1,15 @@
 """What penalties share: the scores that they compare, and how they join the objective."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
+from rfjax import metrics
 from rfjax.core import Batch, Transform, _check, stateless
+from rfjax.metrics import Rate
+from rfjax.metrics._cells import STATISTICS
 from rfjax.metrics._score_hsic import centred
 from rfjax.metrics._scores import Scores, check_label, scores
 
@@ -65,3 +68,50 @@ def covariances(values: jax.Array, member: jax.Array) -> jax.Array:
   signed = centred(member)
   signed = signed[:, 1:] if signed.shape[1] == 2 else signed
   return jnp.matmul(signed.T, values, precision="highest")
+
+
+def check_statistics(statistics: str | Sequence[str]) -> tuple[str, ...]:
+  """Refuses what is no statistic of `metrics.group_rates`; returns the names."""
+  names = (statistics,) if isinstance(statistics, str) else tuple(statistics)
+  for name in names:
+    _check.choice("statistics", name, tuple(STATISTICS))
+  return names
+
+
+def rate_penalty(
+  by: str,
+  strength: Any,
+  statistics: str | Sequence[str],
+  temperature: Any,
+  decay: Any,
+  of: Callable[[Rate], jax.Array],
+) -> Transform:
+  """A penalty on rates of the groups, of the batch or of a moving average, summed over them."""
+  check_strength(strength)
+  names = check_statistics(statistics)
+  _check.number("temperature", temperature, 0.0, open_low=True, open_high=True)
+  _check.number("decay", decay, 0.0, 1.0, open_high=True)
+  remembers = _check.traced(decay) or decay != 0
+
+  def rates(batch: Batch) -> list[Rate]:
+    batch.require("logits", "group", by=by)
+    sharp = batch.replace(logits=batch.logits / temperature)
+    return [metrics.group_rates(name, sharp, soft=True) for name in names]
+
+  def init(data: Batch, **unused: Any) -> Any:
+    del unused
+    if not remembers:
+      return ()
+    data.require("group", by=by)
+    shapes = jax.eval_shape(lambda: rates(data.fill(jnp.zeros((data.num_rows, data.num_classes)))))
+    return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+
+  def update(batch: Batch, state: Any, params: Any = None, **unused: Any) -> tuple[Batch, Any]:
+    del params, unused
+    new = rates(batch)
+    if remembers:
+      new = jax.tree.map(lambda old, now: decay * old + (1 - decay) * now, state, new)
+      state = jax.lax.stop_gradient(new)
+    return batch.replace(penalty=batch.penalty + strength * sum(map(of, new))), state
+
+  return Transform(init, update, writes=("penalty",))

@@ -1,15 +1,13 @@
 """Gap penalties: how far apart the groups are by any statistic, made part of the objective."""
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import jax
-import jax.numpy as jnp
 
 from rfjax import metrics
-from rfjax.core import Batch, Transform, _check
-from rfjax.metrics import Rate
-from rfjax.metrics._cells import STATISTICS
+from rfjax.core import Transform, _check
+from rfjax.fairness.inprocessing._elements import rate_penalty
 from rfjax.metrics._gap import Method
 
 
@@ -62,35 +60,6 @@ def gap(
     >>> state, log = rfjax.fit(architectures.logistic(), inprocessing.gap(0.5), optax.adam(0.1),
     ...                        data, key=jax.random.key(0), epochs=5)
   """
-  _check.number("strength", strength, 0.0, open_high=True)
-  names = (statistics,) if isinstance(statistics, str) else tuple(statistics)
-  for name in names:
-    _check.choice("statistics", name, tuple(STATISTICS))
   _check.choice("method", method, get_args(Method))
-  _check.number("temperature", temperature, 0.0, open_low=True, open_high=True)
-  _check.number("decay", decay, 0.0, 1.0, open_high=True)
-  remembers = _check.traced(decay) or decay != 0
-
-  def rates(batch: Batch) -> list[Rate]:
-    batch.require("logits", "group", by="gap")
-    sharp = batch.replace(logits=batch.logits / temperature)
-    return [metrics.group_rates(name, sharp, soft=True) for name in names]
-
-  def init(data: Batch, **unused: Any) -> Any:
-    del unused
-    if not remembers:
-      return ()
-    data.require("group", by="gap")
-    shapes = jax.eval_shape(lambda: rates(data.fill(jnp.zeros((data.num_rows, data.num_classes)))))
-    return jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-
-  def update(batch: Batch, state: Any, params: Any = None, **unused: Any) -> tuple[Batch, Any]:
-    del params, unused
-    new = rates(batch)
-    if remembers:
-      new = jax.tree.map(lambda old, now: decay * old + (1 - decay) * now, state, new)
-      state = jax.lax.stop_gradient(new)
-    apart = sum(metrics.difference(rate, method=method) for rate in new)
-    return batch.replace(penalty=batch.penalty + strength * apart), state
-
-  return Transform(init, update, writes=("penalty",))
+  apart = lambda rate: metrics.difference(rate, method=method)
+  return rate_penalty("gap", strength, statistics, temperature, decay, apart)

@@ -27,7 +27,12 @@ PENALTIES = {
   "mistreatment_covariance, false_positive": (
     lambda: inprocessing.mistreatment_covariance(0.7, "false_positive")
   ),
-}
+  "relative_gap": lambda: inprocessing.relative_gap(0.7, "true_positive_rate"),
+  "relative_gap, norm 3": lambda: inprocessing.relative_gap(0.7, "precision", order=3),
+  "relative_gap, log_sum_exp": (
+    lambda: inprocessing.relative_gap(0.7, "false_negative_share", violation="log_sum_exp")
+  ),
+}  # the gradient of fair_projection stops at its projection: see its own tests
 # Labels and groups in which something is missing; the last rows are padding.
 ALL = np.random.default_rng(0).permutation(np.arange(ROWS) % 6)
 CASES = {
