@@ -46,4 +46,11 @@ CASES = {
     acts="output",
     num_classes=2,
   ),
+  "threshold_optimizer": Case(
+    make=lambda s: postprocessing.threshold_optimizer(tol=s, grid_size=20, flip=True),
+    neutral=None,
+    refused=((("parity",), {}), (("equalized_odds",), {"tol": 0.1}), ((), {"grid_size": 0})),
+    acts="output",
+    num_classes=2,
+  ),
 }

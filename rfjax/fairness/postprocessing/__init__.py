@@ -18,6 +18,12 @@ from rfjax.fairness.postprocessing._group_thresholds import (
 from rfjax.fairness.postprocessing._group_thresholds import group_thresholds as group_thresholds
 from rfjax.fairness.postprocessing._reject_option import RejectOptionState as RejectOptionState
 from rfjax.fairness.postprocessing._reject_option import reject_option as reject_option
+from rfjax.fairness.postprocessing._threshold_optimizer import (
+  ThresholdOptimizerState as ThresholdOptimizerState,
+)
+from rfjax.fairness.postprocessing._threshold_optimizer import (
+  threshold_optimizer as threshold_optimizer,
+)
 from rfjax.fairness.postprocessing._wasserstein_barycenter import (
   WassersteinBarycenterState as WassersteinBarycenterState,
 )

@@ -5,10 +5,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch
+from rfjax.core import Batch, ratio
 from rfjax.metrics import Rate
 from rfjax.metrics._cells import STATISTICS
 from rfjax.metrics._rows import Rows
+
+Costs = tuple[float | jax.Array, float | jax.Array]  # of a false positive, of a false negative
 
 
 class Cuts(NamedTuple):
@@ -72,6 +74,20 @@ def rates(found: Cuts, statistic: str) -> Rate:
   rows = Rows(statistic, y, said, 0 * y, jnp.ones(4, cells.dtype), 1, 2)
   hits, size = STATISTICS[statistic].counts(rows)
   return Rate(jnp.sum(cells * hits[:, 0], axis=2), jnp.sum(cells * size[:, 0], axis=2))
+
+
+def losses(found: Cuts, balanced: bool, cost: Costs) -> jax.Array:
+  """What errors cost after every cut, in rows, [G, K].
+
+  False positives and false negatives count as they are; balanced, their rates count for as many
+  rows as the group has.
+  """
+  false, missed = found.false, found.positives[:, None] - found.true
+  if balanced:
+    size = (found.negatives + found.positives)[:, None]
+    false = size * ratio(false, found.negatives[:, None])
+    missed = size * ratio(missed, found.positives[:, None])
+  return cost[0] * false + cost[1] * missed
 
 
 def choose(found: Cuts, rate: Rate, loss: jax.Array) -> tuple[jax.Array, jax.Array]:
