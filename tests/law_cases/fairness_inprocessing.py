@@ -54,4 +54,14 @@ CASES = {
     neutral=lambda: inprocessing.fair_projection(0.0),
     refused=(((-1.0,), {}), ((1.0, "kindness"), {}), ((1.0,), {"steps": 0})),
   ),
+  "lagrangian": Case(
+    make=lambda s: inprocessing.lagrangian(0.1 * s, ("selection_rate", "true_positive_rate")),
+    neutral=lambda: inprocessing.lagrangian(0.1, radius=0.0),
+    refused=(((-0.1,), {}), ((0.1, "kindness"), {}), ((0.1,), {"radius": -1.0})),
+  ),
+  "proxy_lagrangian": Case(
+    make=lambda s: inprocessing.proxy_lagrangian(0.1 * s, method="to_overall"),
+    neutral=lambda: inprocessing.proxy_lagrangian(0.1, floor=0.0),
+    refused=(((-0.1,), {}), ((0.1,), {"regret": "none"}), ((0.1,), {"floor": 1.0})),
+  ),
 }

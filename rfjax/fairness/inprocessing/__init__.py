@@ -11,9 +11,15 @@ from rfjax.fairness.inprocessing._covariance_constraint import (
 from rfjax.fairness.inprocessing._fair_projection import fair_projection as fair_projection
 from rfjax.fairness.inprocessing._gap import gap as gap
 from rfjax.fairness.inprocessing._hsic import hsic as hsic
+from rfjax.fairness.inprocessing._lagrangian import LagrangianState as LagrangianState
+from rfjax.fairness.inprocessing._lagrangian import lagrangian as lagrangian
 from rfjax.fairness.inprocessing._mistreatment_covariance import (
   mistreatment_covariance as mistreatment_covariance,
 )
 from rfjax.fairness.inprocessing._mmd import mmd as mmd
+from rfjax.fairness.inprocessing._proxy_lagrangian import (
+  ProxyLagrangianState as ProxyLagrangianState,
+)
+from rfjax.fairness.inprocessing._proxy_lagrangian import proxy_lagrangian as proxy_lagrangian
 from rfjax.fairness.inprocessing._relative_gap import relative_gap as relative_gap
 from rfjax.fairness.inprocessing._wasserstein import wasserstein as wasserstein
