@@ -6,6 +6,12 @@ from rfjax.metrics._balance import balance_difference as balance_difference
 from rfjax.metrics._calibration import calibration_error as calibration_error
 from rfjax.metrics._calibration import calibration_gap as calibration_gap
 from rfjax.metrics._cells import Rate as Rate
+from rfjax.metrics._conditional import (
+  conditional_demographic_disparity as conditional_demographic_disparity,
+)
+from rfjax.metrics._conditional import (
+  conditional_demographic_parity_difference as conditional_demographic_parity_difference,
+)
 from rfjax.metrics._consistency import consistency as consistency
 from rfjax.metrics._demographic_parity import (
   demographic_parity_difference as demographic_parity_difference,

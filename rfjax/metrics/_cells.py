@@ -101,10 +101,16 @@ STATISTICS = {
 }
 
 
-def rate(rows: Rows, statistic: str | Statistic) -> Rate:
+def rate(
+  rows: Rows,
+  statistic: str | Statistic,
+  place: Callable[[int], str] | None = None,
+  warn: bool = True,
+) -> Rate:
   """Sums a statistic by group to a `Rate` [G, K], and warns on the host of what is empty.
 
-  The warning points at the caller of the measure, which calls this itself.
+  The warning points at the caller of the measure, which calls this itself, and names a group by
+  `place`.
   """
   if isinstance(statistic, str):
     statistic = STATISTICS[statistic]
@@ -112,11 +118,14 @@ def rate(rows: Rows, statistic: str | Statistic) -> Rate:
     group_sum(rows.weight[:, None] * counts, rows.group, rows.num_groups)
     for counts in statistic.counts(rows)
   ]
-  warn_empty(rows, statistic.over, sums[1])
+  if warn:
+    warn_empty(rows, statistic.over, sums[1], place)
   return Rate(*sums)
 
 
-def warn_empty(rows: Rows, over: str, size: jax.Array) -> None:
+def warn_empty(
+  rows: Rows, over: str, size: jax.Array, place: Callable[[int], str] | None = None
+) -> None:
   """Warns on the host of empty cells [G, K], two calls below the measure, of rows that are over."""
   if _check.traced(size):
     return
@@ -125,7 +134,7 @@ def warn_empty(rows: Rows, over: str, size: jax.Array) -> None:
     return
   cells = dict.fromkeys(
     over.format(1 if rows.num_classes == 2 else k)
-    + (f" in group {g}" if rows.num_groups > 1 else "")
+    + (place(g) if place else f" in group {g}" if rows.num_groups > 1 else "")
     for g, k in empty
   )
   first, more = list(cells)[:3], len(cells) - 3

@@ -53,10 +53,11 @@ class Gap(NamedTuple):
     """Compares the valid groups by each rate and class, and aggregates, []."""
     _check.choice("method", method, get_args(Method))
     _check.choice("agg", agg, get_args(Aggregate))
-    gaps = jnp.stack([self._of_classes(rate, method) for rate in rates])
+    gaps = jnp.stack([self.of_classes(rate, method) for rate in rates])
     return self.worst(jnp.mean(gaps, axis=0) if agg == "mean" else gaps)
 
-  def _of_classes(self, by_group: Rate, method: Method) -> jax.Array:
+  def of_classes(self, by_group: Rate, method: Method) -> jax.Array:
+    """Compares the valid groups by each class, [K]."""
     enough = jnp.sum(by_group.valid, axis=0) >= 2
     return jnp.where(enough, self.compare(by_group, method), self.equal)
 

@@ -101,6 +101,16 @@ def _read_batch(measure: str, batch: Batch, weight: Any, soft: bool, overall: bo
   return read(measure, batch.y, y_pred, group, num_groups, batch.num_classes, valid, False, overall)
 
 
+def read_codes(name: str, values: Any, rows: int, count: int | None) -> tuple[jax.Array, int]:
+  """Reads integer codes [N] beside the rows of a measure, such as strata, and their number."""
+  if count is not None:
+    count = _check.count(f"num_{name}s", count)
+  values, seen = _codes(name, _array(name, values, (1,), rows), count, 1)
+  if seen is None:
+    raise ValueError(f"num_{name}s is None and a traced {name} does not tell it: pass num_{name}s=")
+  return jnp.asarray(values), seen
+
+
 def _is_integer(values: Any) -> bool:
   return jnp.issubdtype(values.dtype, np.integer)
 
