@@ -13,6 +13,8 @@ from rfjax.metrics._conditional import (
   conditional_demographic_parity_difference as conditional_demographic_parity_difference,
 )
 from rfjax.metrics._consistency import consistency as consistency
+from rfjax.metrics._counterfactual import counterfactual_unfairness as counterfactual_unfairness
+from rfjax.metrics._counterfactual import flip_column as flip_column
 from rfjax.metrics._demographic_parity import (
   demographic_parity_difference as demographic_parity_difference,
 )

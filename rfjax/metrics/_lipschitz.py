@@ -21,7 +21,7 @@ def euclidean(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _draw(rows: Individuals, key: jax.Array, pairs: int) -> tuple[Individuals, Individuals]:
-  """Pairs of two different rows that count, all equally likely."""
+  """Pairs of two different rows that count, all equally likely; of one row with itself if alone."""
   count = jnp.sum(rows.weight > 0)
   first_key, step_key = jax.random.split(key)
   first = jax.random.randint(first_key, (pairs,), 0, jnp.maximum(count, 1))
@@ -89,5 +89,4 @@ def lipschitz_violation(
   excess = jnp.maximum(apart(one.probs, two.probs) - allowed, 0)
   product = one.weight * two.weight
   mean = ratio(jnp.sum(product * excess), jnp.sum(product))
-  found = mean if agg == "mean" else jnp.max(excess)
-  return jnp.where(jnp.sum(rows.weight > 0) > 1, found, 0)
+  return mean if agg == "mean" else jnp.max(excess)

@@ -15,7 +15,7 @@ KEY = jax.random.key(0)
 
 def draw(seed, rows=12):
   rng = np.random.default_rng(seed)
-  weight = rng.uniform(0.5, 1, rows) * (np.arange(rows) % 4 > 0)
+  weight = rng.uniform(0.2, 1, rows) ** 4 * (np.arange(rows) % 4 > 0)
   return rng.normal(size=(rows, 2)) / 4, rng.dirichlet(np.ones(3), rows), weight
 
 
