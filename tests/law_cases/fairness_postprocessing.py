@@ -53,4 +53,11 @@ CASES = {
     acts="output",
     num_classes=2,
   ),
+  "plug_in_equal_opportunity": Case(
+    make=lambda s: postprocessing.plug_in_equal_opportunity(),
+    neutral=None,
+    refused=(),
+    acts="output",
+    num_classes=2,
+  ),
 }

@@ -16,6 +16,12 @@ from rfjax.fairness.postprocessing._group_thresholds import (
   GroupThresholdsState as GroupThresholdsState,
 )
 from rfjax.fairness.postprocessing._group_thresholds import group_thresholds as group_thresholds
+from rfjax.fairness.postprocessing._plug_in_equal_opportunity import (
+  PlugInEqualOpportunityState as PlugInEqualOpportunityState,
+)
+from rfjax.fairness.postprocessing._plug_in_equal_opportunity import (
+  plug_in_equal_opportunity as plug_in_equal_opportunity,
+)
 from rfjax.fairness.postprocessing._reject_option import RejectOptionState as RejectOptionState
 from rfjax.fairness.postprocessing._reject_option import reject_option as reject_option
 from rfjax.fairness.postprocessing._threshold_optimizer import (
