@@ -75,6 +75,13 @@ def test_the_rule_is_the_formula_and_rows_without_a_group_meet_one_half():
     accepted = 1 <= score * (2 + sign * theta / np.array(q)[group])
     np.testing.assert_array_equal(said, accepted)
     assert abs(theta) > 0.01
+    # No other theta parts the groups less: there is one between any two jumps of a row.
+    jumps = np.sort(sign * np.array(q)[group] * (1 / score - 2))
+    gaps = []
+    for other in (jumps[1:] + jumps[:-1]) / 2:
+      true, _ = rates(score, group, 1 <= score * (2 + sign * other / np.array(q)[group]))
+      gaps.append(abs(true[1] - true[0]))
+    np.testing.assert_allclose(abs(state.difference), min(gaps), atol=1e-12)
     soft = np.array([[0, 0], [0, 0], [0.5, 0.5], [0.5, 0.5]], float)
     middle = 2 + 0.5 * theta * (1 / q[0] - 1 / q[1])  # the rule of an unknown group
     new = filled(np.array([0.51, 0.49, 1.001 / middle, 0.999 / middle]), soft)
