@@ -64,4 +64,10 @@ CASES = {
     refused=(((side, 0), {}),),
     acts="data",
   ),
+  "label_bias_correction": Case(
+    make=lambda s: preprocessing.label_bias_correction("equalized_odds", learning_rate=s),
+    neutral=lambda: preprocessing.label_bias_correction(learning_rate=0.0),
+    refused=((("kindness",), {}), ((), {"learning_rate": -1.0}), ((), {"every": 0})),
+    num_classes=2,
+  ),
 }

@@ -20,6 +20,12 @@ from rfjax.fairness.preprocessing._disparate_impact_remover import (
 )
 from rfjax.fairness.preprocessing._fair_balance import FairBalanceState as FairBalanceState
 from rfjax.fairness.preprocessing._fair_balance import fair_balance as fair_balance
+from rfjax.fairness.preprocessing._label_bias_correction import (
+  LabelBiasCorrectionState as LabelBiasCorrectionState,
+)
+from rfjax.fairness.preprocessing._label_bias_correction import (
+  label_bias_correction as label_bias_correction,
+)
 from rfjax.fairness.preprocessing._massaging import massaging as massaging
 from rfjax.fairness.preprocessing._preferential_sampling import (
   preferential_sampling as preferential_sampling,
