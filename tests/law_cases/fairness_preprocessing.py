@@ -70,4 +70,10 @@ CASES = {
     refused=((("kindness",), {}), ((), {"learning_rate": -1.0}), ((), {"every": 0})),
     num_classes=2,
   ),
+  "lfr": Case(
+    make=lambda s: preprocessing.lfr(2, fairness=s, learning_rate=0.05, steps=5),
+    neutral=None,
+    refused=(((0,), {}), ((), {"fairness": -1.0}), ((), {"distance": "far"})),
+    acts="data",
+  ),
 }

@@ -26,6 +26,8 @@ from rfjax.fairness.preprocessing._label_bias_correction import (
 from rfjax.fairness.preprocessing._label_bias_correction import (
   label_bias_correction as label_bias_correction,
 )
+from rfjax.fairness.preprocessing._lfr import LFRState as LFRState
+from rfjax.fairness.preprocessing._lfr import lfr as lfr
 from rfjax.fairness.preprocessing._massaging import massaging as massaging
 from rfjax.fairness.preprocessing._preferential_sampling import (
   preferential_sampling as preferential_sampling,
