@@ -64,4 +64,23 @@ CASES = {
     neutral=lambda: inprocessing.proxy_lagrangian(0.1, floor=0.0),
     refused=(((-0.1,), {}), ((0.1,), {"regret": "none"}), ((0.1,), {"floor": 1.0})),
   ),
+  "prejudice_remover": Case(
+    make=lambda s: inprocessing.prejudice_remover(s),
+    neutral=lambda: inprocessing.prejudice_remover(0.0),
+    refused=(((-1.0,), {}),),
+  ),
+  "bounded_group_loss": Case(
+    make=lambda s: inprocessing.bounded_group_loss(s, 0.1),
+    neutral=lambda: inprocessing.bounded_group_loss(0.0),
+    refused=(((-1.0,), {}), ((1.0, "low"), {})),
+  ),
+  "counterfactual_logit_pairing": Case(
+    make=lambda s: inprocessing.counterfactual_logit_pairing(s, lambda batch: -batch.x),
+    neutral=lambda: inprocessing.counterfactual_logit_pairing(0.0, lambda batch: -batch.x),
+    refused=(
+      ((-1.0, lambda batch: batch.x), {}),
+      ((1.0, 0.0), {}),
+      ((1.0, lambda batch: batch.x), {"distance": "cosine"}),
+    ),
+  ),
 }

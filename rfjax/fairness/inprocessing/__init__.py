@@ -1,6 +1,10 @@
 """In-processing: training is made fair, by penalties, constraints, adversaries and samplers."""
 
+from rfjax.fairness.inprocessing._bounded_group_loss import bounded_group_loss as bounded_group_loss
 from rfjax.fairness.inprocessing._correlation import correlation as correlation
+from rfjax.fairness.inprocessing._counterfactual_logit_pairing import (
+  counterfactual_logit_pairing as counterfactual_logit_pairing,
+)
 from rfjax.fairness.inprocessing._covariance import covariance as covariance
 from rfjax.fairness.inprocessing._covariance_constraint import (
   CovarianceConstraintState as CovarianceConstraintState,
@@ -17,6 +21,7 @@ from rfjax.fairness.inprocessing._mistreatment_covariance import (
   mistreatment_covariance as mistreatment_covariance,
 )
 from rfjax.fairness.inprocessing._mmd import mmd as mmd
+from rfjax.fairness.inprocessing._prejudice_remover import prejudice_remover as prejudice_remover
 from rfjax.fairness.inprocessing._proxy_lagrangian import (
   ProxyLagrangianState as ProxyLagrangianState,
 )

@@ -10,6 +10,12 @@ from rfjax.fairness import inprocessing
 
 KEY = jax.random.key(0)
 ROWS, PADDED = 24, 27
+
+
+def flipped(batch):
+  return -batch.x
+
+
 PENALTIES = {
   "gap": lambda: inprocessing.gap(0.7, ("selection_rate", "false_positive_rate")),
   "gap, precision": lambda: inprocessing.gap(0.7, "precision", method="to_overall"),
@@ -31,6 +37,12 @@ PENALTIES = {
   "relative_gap, norm 3": lambda: inprocessing.relative_gap(0.7, "precision", order=3),
   "relative_gap, log_sum_exp": (
     lambda: inprocessing.relative_gap(0.7, "false_negative_share", violation="log_sum_exp")
+  ),
+  "prejudice_remover": lambda: inprocessing.prejudice_remover(0.7),
+  "bounded_group_loss": lambda: inprocessing.bounded_group_loss(0.7, 0.1),
+  "counterfactual_logit_pairing": lambda: inprocessing.counterfactual_logit_pairing(0.7, flipped),
+  "counterfactual_logit_pairing, absolute": (
+    lambda: inprocessing.counterfactual_logit_pairing(0.7, flipped, distance="absolute")
   ),
 }  # the gradient of fair_projection stops at its projection: see its own tests
 # Labels and groups in which something is missing; the last rows are padding.
