@@ -129,7 +129,7 @@ def test_bibtex_parses_back(key):
   [
     (catalog.entry, "fr_tran", "unknown entry 'fr_tran': did you mean 'fr_train'?"),
     (catalog.bibtex, "roh2021", "unknown reference 'roh2021': did you mean 'roh2020'?"),
-    (catalog.bibtex, "", "unknown reference '': choose one of a"),
+    (catalog.bibtex, "", "unknown reference '': choose one of "),
   ],
 )
 def test_unknown_names_are_refused_with_advice(look_up, name, message):
