@@ -60,4 +60,11 @@ CASES = {
     acts="output",
     num_classes=2,
   ),
+  "level_up": Case(
+    make=lambda s: postprocessing.level_up(s),
+    neutral=None,
+    refused=(((1.5,), {}), ((0.5, "false_positive_rate"), {}), ((0.5,), {"objective": "profit"})),
+    acts="output",
+    num_classes=2,
+  ),
 }

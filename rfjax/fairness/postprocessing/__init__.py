@@ -16,6 +16,8 @@ from rfjax.fairness.postprocessing._group_thresholds import (
   GroupThresholdsState as GroupThresholdsState,
 )
 from rfjax.fairness.postprocessing._group_thresholds import group_thresholds as group_thresholds
+from rfjax.fairness.postprocessing._level_up import LevelUpState as LevelUpState
+from rfjax.fairness.postprocessing._level_up import level_up as level_up
 from rfjax.fairness.postprocessing._plug_in_equal_opportunity import (
   PlugInEqualOpportunityState as PlugInEqualOpportunityState,
 )
