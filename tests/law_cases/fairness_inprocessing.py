@@ -83,4 +83,14 @@ CASES = {
       ((1.0, lambda batch: batch.x), {"distance": "cosine"}),
     ),
   ),
+  "fairbatch": Case(
+    make=lambda s: inprocessing.fairbatch("demographic_parity", s),
+    neutral=lambda: inprocessing.fairbatch(rate=0.0),
+    refused=((("kindness",), {}), ((), {"rate": -0.1})),
+  ),
+  "fairbatch_reweight": Case(
+    make=lambda s: inprocessing.fairbatch_reweight("equalized_odds", s),
+    neutral=lambda: inprocessing.fairbatch_reweight(rate=0.0),
+    refused=((("kindness",), {}), ((), {"rate": -0.1})),
+  ),
 }

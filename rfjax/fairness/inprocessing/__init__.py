@@ -13,6 +13,12 @@ from rfjax.fairness.inprocessing._covariance_constraint import (
   covariance_constraint as covariance_constraint,
 )
 from rfjax.fairness.inprocessing._fair_projection import fair_projection as fair_projection
+from rfjax.fairness.inprocessing._fairbatch import FairBatchState as FairBatchState
+from rfjax.fairness.inprocessing._fairbatch import fairbatch as fairbatch
+from rfjax.fairness.inprocessing._fairbatch_reweight import (
+  FairBatchReweightState as FairBatchReweightState,
+)
+from rfjax.fairness.inprocessing._fairbatch_reweight import fairbatch_reweight as fairbatch_reweight
 from rfjax.fairness.inprocessing._gap import gap as gap
 from rfjax.fairness.inprocessing._hsic import hsic as hsic
 from rfjax.fairness.inprocessing._lagrangian import LagrangianState as LagrangianState

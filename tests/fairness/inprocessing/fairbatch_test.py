@@ -1,0 +1,301 @@
+"""FairBatch against a NumPy account of the authors' rule, and the law of its batches."""
+
+import collections
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rfjax
+from rfjax import architectures
+from rfjax.fairness import inprocessing
+from rfjax.fairness.inprocessing import _cells
+
+KEY = jax.random.key(0)
+CRITERIA = ("equal_opportunity", "equalized_odds", "demographic_parity")
+ROWS, BATCH = 60, 20
+
+
+@functools.cache
+def make_data(groups=2, seed=0, classes=2):
+  rng = np.random.default_rng(seed)
+  y = rng.integers(0, classes, ROWS)
+  group = np.where(rng.random(ROWS) < 0.3, y % groups, rng.integers(0, groups, ROWS))
+  return rfjax.Batch.from_arrays(
+    np.zeros((ROWS, 1)), y, group, num_classes=classes, num_groups=groups
+  )
+
+
+def costs(data, epochs, seed=1):
+  """Costs of which those of a label and group rise and fall in turn, so that shares do too."""
+  rng = np.random.default_rng(seed)
+  cell = np.asarray(data.y) * data.num_groups + np.asarray(data.group)
+  wave = np.sin(np.arange(epochs)[:, None, None] / 8 + 2.5 * cell[:, None])
+  return 2 + wave + rng.random((epochs, ROWS, data.num_classes))
+
+
+@functools.cache
+def refresher(criterion, rate, official_wrap=False):
+  """All refreshes of some epochs, compiled: the shares and the orders."""
+  made = inprocessing.fairbatch(criterion, rate, official_wrap=official_wrap)
+
+  @jax.jit
+  def run(data, cost):
+    def epoch(state, at):
+      cost, key = at
+      seen = data.fill(jnp.zeros((ROWS, data.num_classes))).replace(cost=cost)
+      seen = seen.replace(order=jnp.zeros((ROWS // BATCH, BATCH), jnp.int32))
+      view, state = made.refresh(seen, state, None, key=key, step=0, epoch=0, forward=None)
+      return state, (state.shares, view.order)
+
+    keys = jax.random.split(KEY, len(cost))
+    return jax.lax.scan(epoch, made.init(data, key=KEY, spec=None), (cost, keys))[1]
+
+  return run
+
+
+def released(y, z, cost, criterion, alpha):
+  """The shares lb1 and lb2 of the released sampler, epoch by epoch; y in {-1, 1}."""
+  n = {(a, b): np.sum((y == a) & (z == b)) for a in (-1, 1) for b in (0, 1)}
+  lb = {a: n[a, 1] / (n[a, 1] + n[a, 0]) for a in (-1, 1)}
+  path = []
+  for c in cost:
+    mean = {}
+    for a, b in n:
+      rows = (y == a) & (z == b)
+      if criterion == "demographic_parity":
+        mean[a, b] = c[rows, 1].sum() / np.sum(z == b)
+      else:
+        mean[a, b] = c[rows, (a + 1) // 2].sum() / n[a, b]
+    apart = {a: abs(mean[a, 1] - mean[a, 0]) for a in (-1, 1)}
+    which = 1 if criterion == "equal_opportunity" or apart[1] > apart[-1] else -1
+    move = alpha if mean[which, 1] > mean[which, 0] else -alpha
+    if criterion == "demographic_parity" and which == -1:
+      move = -move
+    lb[which] = min(max(lb[which] + move, 0), 1)
+    path.append([[1 - lb[a], lb[a]] for a in (-1, 1)])
+  return np.array(path)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_shares_of_two_groups_are_the_released_ones(criterion):
+  data = make_data()
+  cost = costs(data, 80)
+  shares, order = refresher(criterion, 0.04)(data, jnp.asarray(cost, jnp.float32))
+  y, z = 2 * np.asarray(data.y) - 1, np.asarray(data.group)
+  expected = released(y, z, cost, criterion, 0.04)
+  np.testing.assert_allclose(shares, expected, atol=1e-5)
+  assert len(np.unique(expected[:, 1, 1].round(4))) > 5  # they have moved
+  assert (shares == 0).any()  # and met the bounds
+  # The sizes of the batches.
+  total = BATCH * np.array([np.mean(y == -1), np.mean(y == 1)])[:, None]
+  sizes = np.round(expected * total)
+  cells = (np.append(np.asarray(data.y), -9) * 2 + np.append(z, 0))[order]
+  seen = np.stack([(cells == c).sum(-1) for c in range(4)], -1)
+  np.testing.assert_array_equal(seen, np.repeat(sizes.reshape(-1, 1, 4), ROWS // BATCH, 1))
+  assert ((order == ROWS) | (cells >= 0)).all()
+
+
+def by_hand(data, cost, criterion, alpha):
+  """The rule for any number of groups, in loops over rows and pairs of groups."""
+  y, z = np.asarray(data.y), np.asarray(data.group)
+  labels, groups = range(data.num_classes), range(data.num_groups)
+  n = collections.Counter(zip(y.tolist(), z.tolist(), strict=True))
+  shares = {(a, g): n[a, g] / np.sum(y == a) for a in labels for g in groups}
+  path = []
+  for c in cost:
+    loss = collections.defaultdict(float)
+    for a, g, row in zip(y.tolist(), z.tolist(), c, strict=True):
+      parity = criterion == "demographic_parity"
+      loss[a, g] += row[1] / np.sum(z == g) if parity else row[a] / n[a, g]
+    widest = max(
+      (loss[a, g] - loss[a, h], a, g, h)
+      for a in ([1] if criterion == "equal_opportunity" else labels)
+      for g, h in itertools.permutations(groups, 2)
+      if n[a, g] and n[a, h]
+    )
+    _, a, worst, best = widest
+    if criterion == "demographic_parity" and a != 1:
+      worst, best = best, worst
+    amount = min(alpha, shares[a, best])
+    shares[a, best] -= amount
+    shares[a, worst] += amount
+    path.append([[shares[a, g] for g in groups] for a in labels])
+  return np.array(path)
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_shares_of_many_groups_and_classes(criterion):
+  data = make_data(groups=4, classes=3)
+  data = data.replace(group=jnp.where((data.y == 1) & (data.group == 2), 3, data.group))
+  cost = costs(data, 80)
+  shares, _ = refresher(criterion, 0.07)(data, jnp.asarray(cost, jnp.float32))
+  np.testing.assert_allclose(shares, by_hand(data, cost, criterion, 0.07), atol=1e-5)
+  np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-5)
+  assert (shares[:, 1, 2] == 0).all() and (shares >= 0).all()  # nothing for a cell without rows
+
+
+def test_each_cell_is_served_in_turn_without_replacement():
+  data = make_data()
+  cost = jnp.asarray(costs(data, 80), jnp.float32)
+  _, orders = refresher("equalized_odds", 0.04)(data, cost)
+  cells, first = 2 * np.asarray(data.y) + np.asarray(data.group), []
+  for order in np.asarray(orders):
+    flat = order[order < ROWS]
+    for c in range(4):
+      rows, served = np.flatnonzero(cells == c), flat[cells[flat] == c]
+      turn = served[: len(rows)]
+      assert len(set(turn)) == len(turn)
+      np.testing.assert_array_equal(served, np.resize(turn, len(served)))
+    first.append(flat[0])
+  assert len(set(first)) > 10  # every epoch is another shuffle
+
+
+def cut(rows, size, steps):
+  """Batches of one cell as the released code cuts them, with its account of where it is."""
+  at, batches = 0, []
+  for _ in range(steps):
+    if at + size > len(rows):
+      batches.append(np.concatenate([rows[at:], rows[: size - (len(rows) - at)]]))
+      at = len(rows) - at
+    else:
+      batches.append(rows[at : at + size])
+      at += size
+  return batches
+
+
+@pytest.mark.parametrize("official", [False, True])
+def test_batches_are_cut_as_documented(official):
+  counts, sizes, steps = np.array([7, 5, 0, 9]), np.array([3, 4, 2, 0]), 12
+  rows = np.random.default_rng(0).permutation(21)
+  starts = np.cumsum(counts) - counts
+  order = jax.jit(_cells.deal, static_argnums=(3, 4, 5))(rows, counts, sizes, steps, 10, official)
+  for c in (0, 1):
+    mine = rows[starts[c] : starts[c] + counts[c]]
+    if official:
+      expected = cut(mine, sizes[c], steps)
+    else:
+      expected = np.resize(mine, steps * sizes[c]).reshape(steps, -1)
+    place = sizes[:c].sum()
+    np.testing.assert_array_equal(order[:, place : place + sizes[c]], expected)
+  assert (order[:, 7:] == 21).all()  # an empty cell serves nothing, nor a size of 0
+
+
+def test_a_shuffle_is_uniform_and_belongs_to_the_index():
+  cell = jnp.array([1, 0, 1, 1, 0, 2])
+  draws = jax.random.uniform(KEY, (6000, 6))
+  packed = np.asarray(jax.vmap(lambda d: _cells.shuffle_cells(d, cell, 3))(draws))
+  exact = np.lexsort((draws, np.broadcast_to(cell, draws.shape)), axis=-1)
+  np.testing.assert_array_equal(packed, exact)
+  found = collections.Counter(map(tuple, packed[:, 2:5].tolist()))
+  assert sorted(found) == sorted(itertools.permutations([0, 2, 3]))
+  assert all(abs(k - 1000) < 5 * np.sqrt(1000 * 5 / 6) for k in found.values())
+
+
+def test_many_rows_are_shuffled_exactly_too():
+  rows = 20_000  # too many for packed integers
+  draws = jax.random.uniform(KEY, (rows,))
+  cell = jnp.arange(rows) % 7
+  found = _cells.shuffle_cells(draws, cell, 7)
+  np.testing.assert_array_equal(found, np.lexsort((draws, cell)))
+
+
+def test_a_permuted_data_set_has_the_same_batches():
+  data = make_data(3)
+  cost = jnp.asarray(costs(data, 2), jnp.float32)
+  run = refresher("equalized_odds", 0.04)
+  other = np.random.default_rng(4).permutation(ROWS)
+  moved = data.take(other)
+  (shares, order), (same, permuted) = run(data, cost), run(moved, cost[:, other])
+  np.testing.assert_allclose(shares, same, atol=1e-6)
+  np.testing.assert_array_equal(order, np.append(other, ROWS)[permuted])
+
+
+def test_rows_without_group_padding_and_dropped_ones():
+  data = make_data()
+  cost = jnp.asarray(costs(data, 40), jnp.float32)
+  missing, dropped = jnp.arange(ROWS) % 5 == 0, jnp.arange(ROWS) % 5 == 1
+  soft = data.replace(
+    group=jnp.where(missing[:, None], 0, data.membership), keep=jnp.where(dropped, 0.0, 1.0)
+  )
+  shares, orders = refresher("equalized_odds", 0.04)(soft, cost)
+  known = np.asarray(~missing & ~dropped)
+  y, z = 2 * np.asarray(data.y)[known] - 1, np.asarray(data.group)[known]
+  expected = released(y, z, np.asarray(cost)[:, known], "equalized_odds", 0.04)
+  np.testing.assert_allclose(shares, expected, atol=1e-5)
+  served = np.asarray(orders)
+  assert not np.isin(served, np.flatnonzero(dropped)).any()
+  share = np.isin(served, np.flatnonzero(missing)).sum() / (served < ROWS).sum()
+  np.testing.assert_allclose(share, 12 / 48, atol=0.05)
+  padded = data.take(jnp.append(jnp.arange(ROWS - 5), jnp.full(5, ROWS)))
+  _, orders = refresher("equalized_odds", 0.04)(padded, cost)
+  assert not np.isin(orders, np.arange(ROWS - 5, ROWS)).any()
+
+
+def test_a_soft_row_belongs_to_a_group_by_lot():
+  member = jnp.tile(jnp.array([[0.2, 0.5]]), (4000, 1))
+  data = rfjax.Batch.from_arrays(np.zeros((4000, 1)), np.zeros(4000, int), member)
+  cell = _cells.draw_cells(data, KEY)
+  np.testing.assert_allclose(np.bincount(cell) / 4000, [0.2, 0.5, 0.3], atol=0.03)
+
+
+def test_weights_are_the_shares_over_those_of_the_data():
+  data = make_data(3)
+  cost = costs(data, 30)
+  made = inprocessing.fairbatch_reweight("equalized_odds", 0.07)
+
+  @jax.jit
+  def last(data, cost):
+    def epoch(state, cost):
+      seen = data.fill(jnp.zeros((ROWS, 2))).replace(cost=cost)
+      return made.refresh(seen, state, None)[1], None
+
+    state = jax.lax.scan(epoch, made.init(data), cost)[0]
+    return made.update(data.fill(jnp.zeros((ROWS, 2))), state)[0].weight
+
+  shares = by_hand(data, cost, "equalized_odds", 0.07)[-1]
+  y, z = np.asarray(data.y), np.asarray(data.group)
+  data_shares = [[np.mean(z[y == a] == g) for g in range(3)] for a in range(2)]
+  expected = (shares / data_shares)[y, z]
+  found = last(data, jnp.asarray(cost, jnp.float32))
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+  np.testing.assert_allclose(found.sum(), ROWS, rtol=1e-5)  # as many as there are
+  soft = data.replace(group=data.membership.at[0].set(0).at[1].set(jnp.array([0.5, 0.5, 0.0])))
+  out = made.update(
+    soft.fill(jnp.zeros((ROWS, 2))),
+    inprocessing.FairBatchReweightState(
+      jnp.ones((2, 3)), jnp.tile(jnp.array([4.0, 2.0, 1]), (2, 1))
+    ),
+  )[0].weight
+  np.testing.assert_allclose(out[:2], [1, 3])
+
+
+@pytest.mark.parametrize("size", [None, 50])
+def test_a_run_serves_both_groups(size):
+  """Label and feature 0 go together in the larger group, label and feature 1 in the other one."""
+  rng = np.random.default_rng(3)
+  group, y = (np.arange(200) % 5 == 0).astype(int), rng.integers(0, 2, 200)
+  x = rng.normal(size=(200, 2))
+  x[np.arange(200), group] += 2.0 * y - 1
+  data = rfjax.Batch.from_arrays(x, y, group)
+
+  @jax.jit
+  def gap(data, rate):
+    method, network = inprocessing.fairbatch("equalized_odds", rate), architectures.logistic()
+    tx = optax.adam(0.05)
+    state, _ = rfjax.fit(network, method, tx, data, key=KEY, epochs=80, batch_size=size)
+    loss, rows = rfjax.predict(network, state, data).loss, data.group == 1
+    return jnp.mean(loss, where=rows) - jnp.mean(loss, where=~rows)
+
+  assert abs(gap(data, 0.02)) < 0.4 * gap(data, 0.0)
+
+
+def test_it_needs_a_group():
+  data = rfjax.Batch.from_arrays([[0.0], [1.0]], [0, 1])
+  for name in ("fairbatch", "fairbatch_reweight"):
+    with pytest.raises(ValueError, match=f"{name} needs group"):
+      getattr(inprocessing, name)().init(data, key=KEY)
