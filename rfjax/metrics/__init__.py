@@ -3,6 +3,10 @@
 from rfjax.metrics._accuracy_parity import accuracy_parity_difference as accuracy_parity_difference
 from rfjax.metrics._accuracy_parity import accuracy_parity_ratio as accuracy_parity_ratio
 from rfjax.metrics._balance import balance_difference as balance_difference
+from rfjax.metrics._base_data import base_rate_difference as base_rate_difference
+from rfjax.metrics._base_data import base_rate_ratio as base_rate_ratio
+from rfjax.metrics._base_data import class_imbalance as class_imbalance
+from rfjax.metrics._base_data import label_divergence as label_divergence
 from rfjax.metrics._calibration import calibration_error as calibration_error
 from rfjax.metrics._calibration import calibration_gap as calibration_gap
 from rfjax.metrics._cells import Rate as Rate

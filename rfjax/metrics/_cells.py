@@ -145,6 +145,14 @@ def warn_empty(
   )
 
 
+def outcomes(selected: Rate) -> Rate:
+  """The rates of all classes [G, C], of the selection rates [G, K] one-vs-rest."""
+  hits, size = selected
+  if hits.shape[1] > 1:
+    return selected
+  return Rate(jnp.concatenate([size - hits, hits], axis=1), jnp.concatenate([size, size], axis=1))
+
+
 def drop_single(values: jax.Array) -> jax.Array:
   """Drops the axis of classes [..., K] where it holds class 1 of two alone."""
   return values[..., 0] if values.shape[-1] == 1 else values

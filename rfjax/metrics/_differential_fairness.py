@@ -8,19 +8,16 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, _check
-from rfjax.metrics._cells import Rate, rate
+from rfjax.metrics._cells import Rate, outcomes, rate
 from rfjax.metrics._rows import read
 
 
 def _epsilon(selected: Rate, concentration: Any) -> jax.Array:
   """The largest log ratio of smoothed outcome rates, of selection rates [G, K]."""
-  hits, size = selected
-  if hits.shape[1] == 1:
-    hits = jnp.concatenate([size - hits, hits], axis=1)
-  log = jnp.log((hits + concentration / hits.shape[1]) / (size[:, :1] + concentration))
-  valid = selected.valid[:, :1]
-  highest = jnp.max(log, axis=0, where=valid, initial=-jnp.inf)
-  lowest = jnp.min(log, axis=0, where=valid, initial=jnp.inf)
+  hits, size = rates = outcomes(selected)
+  log = jnp.log((hits + concentration / hits.shape[1]) / (size + concentration))
+  highest = jnp.max(log, axis=0, where=rates.valid, initial=-jnp.inf)
+  lowest = jnp.min(log, axis=0, where=rates.valid, initial=jnp.inf)
   # An outcome that no group has at all tells nothing, and would be infinity less infinity.
   return jnp.max(jnp.where(highest > lowest, highest - lowest, 0))
 

@@ -149,8 +149,7 @@ def coefficient_of_variation(
 
   $$\frac{1}{\mu} \sqrt{\frac{1}{n} \sum_i (b_i - \mu)^2}, \qquad b_i = \hat y_i - y_i + 1$$
 
-  It is the root of twice the generalized entropy at alpha = 2. AIF360 takes twice the root, which
-  is larger by a factor of the root of 2.
+  It is the root of twice the generalized entropy at alpha = 2.
 
   Args:
     y_true: as in `generalized_entropy`.
@@ -200,8 +199,7 @@ def between_group_generalized_entropy(
   \Big( \Big( \frac{\mu_g}{\mu} \Big)^\alpha - 1 \Big)$$
 
   with the mean benefit of a group. It is `generalized_entropy` when each row gets what its group
-  has on average; the rest lies within groups. Rows without a group do not count, where AIF360
-  gives them a benefit of 0.
+  has on average; the rest lies within groups. Rows without a group do not count.
 
   Args:
     y_true: as in `demographic_parity_difference`.

@@ -63,10 +63,7 @@ def read(
 ) -> Rows:
   """Reads the arguments of a measure; `overall` makes one group of all rows."""
   if isinstance(y_true, Batch):
-    given = {"y_pred": y_pred, "group": group, "num_groups": num_groups, "num_classes": num_classes}
-    extra = [name for name, value in given.items() if value is not None]
-    if extra:
-      raise ValueError(f"{extra[0]} is part of a Batch already: leave it away")
+    _refuse_extra(y_pred=y_pred, group=group, num_groups=num_groups, num_classes=num_classes)
     return _read_batch(measure, y_true, weight, soft, overall)
   if soft:
     raise ValueError("soft is True without a Batch: pass probabilities as y_pred instead")
@@ -85,20 +82,54 @@ def read(
   )
 
 
+def read_labels(
+  measure: str,
+  y_true: Any,
+  group: Any,
+  num_groups: int | None,
+  num_classes: int | None,
+  weight: Any,
+) -> Rows:
+  """Reads labels by group, of a batch that no network needs to have filled; y_pred is y."""
+  if isinstance(y_true, Batch):
+    _refuse_extra(group=group, num_groups=num_groups, num_classes=num_classes)
+    batch = y_true.require("group", by=measure)
+    y, num_groups, num_classes = batch.y, batch.num_groups, batch.num_classes
+    group, weight = _group(batch), _weight(batch, weight)
+  else:
+    y = _codes("y_true", _array("y_true", y_true, (1,)), num_classes, 2)[0]
+  return read(measure, y, y, group, num_groups, num_classes, weight, False)
+
+
+def _refuse_extra(**given: Any) -> None:
+  extra = [name for name, value in given.items() if value is not None]
+  if extra:
+    raise ValueError(f"{extra[0]} is part of a Batch already: leave it away")
+
+
+def _group(batch: Batch) -> Any:
+  """Its groups, where the code of padding, which is that of no group, is 0."""
+  if batch.group is None or batch.group.ndim > 1:
+    return batch.group
+  return jnp.where(batch.valid, batch.group, 0)
+
+
+def _weight(batch: Batch, weight: Any) -> Any:
+  if weight is None:
+    return batch.valid
+  return batch.valid * _array("weight", weight, (1,), batch.num_rows)
+
+
 def _read_batch(measure: str, batch: Batch, weight: Any, soft: bool, overall: bool) -> Rows:
   logits: Any = batch.require("logits", *(() if overall else ("group",)), by=measure).logits
   if not _check.traced(logits):
     bad = np.any(np.isnan(np.asarray(logits)), axis=1, keepdims=True)
     if bad.any():
       raise ValueError(f"logits must be numbers, got nan ({_check._rows(bad)}): training diverged")
-  valid = batch.valid
-  if weight is not None:
-    valid = valid * _array("weight", weight, (1,), batch.num_rows)
   y_pred = jax.nn.softmax(logits) if soft else jnp.argmax(logits, axis=-1)
-  group, num_groups = batch.group, batch.num_groups
-  if group is not None and group.ndim == 1:
-    group = jnp.where(batch.valid, group, 0)  # padding has the code of no group
-  return read(measure, batch.y, y_pred, group, num_groups, batch.num_classes, valid, False, overall)
+  group, weight = _group(batch), _weight(batch, weight)
+  sizes = batch.num_groups, batch.num_classes
+  return read(measure, batch.y, y_pred, group, *sizes, weight, False, overall)
 
 
 def read_codes(name: str, values: Any, rows: int, count: int | None) -> tuple[jax.Array, int]:
