@@ -79,6 +79,8 @@ def test_a_group_without_rows():
       assert float(getattr(metrics, name)(y, group)) == expected
     assert caught[0].filename == __file__
   with pytest.warns(UserWarning, match="no row"):
+    assert float(metrics.label_divergence(y, group, kind="lp")) == pytest.approx(0.5**0.5)
+  with pytest.warns(UserWarning, match="no row"):
     assert float(metrics.class_imbalance(y, group, weight=[0] * 4)) == 0
 
 
