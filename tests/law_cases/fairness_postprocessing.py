@@ -67,4 +67,11 @@ CASES = {
     acts="output",
     num_classes=2,
   ),
+  "linear_post": Case(
+    # At a low temperature logits are large, and hide in float32 what the laws compare.
+    make=lambda s: postprocessing.linear_post("equalized_odds", tolerance=s, temperature=0.1),
+    neutral=None,
+    refused=((("kindness",), {}), ((), {"tolerance": 1.1}), ((), {"temperature": 0.0})),
+    acts="output",
+  ),
 }

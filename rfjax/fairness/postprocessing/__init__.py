@@ -18,6 +18,8 @@ from rfjax.fairness.postprocessing._group_thresholds import (
 from rfjax.fairness.postprocessing._group_thresholds import group_thresholds as group_thresholds
 from rfjax.fairness.postprocessing._level_up import LevelUpState as LevelUpState
 from rfjax.fairness.postprocessing._level_up import level_up as level_up
+from rfjax.fairness.postprocessing._linear_post import LinearPostState as LinearPostState
+from rfjax.fairness.postprocessing._linear_post import linear_post as linear_post
 from rfjax.fairness.postprocessing._plug_in_equal_opportunity import (
   PlugInEqualOpportunityState as PlugInEqualOpportunityState,
 )
