@@ -34,3 +34,5 @@ from rfjax.fairness.inprocessing._proxy_lagrangian import (
 from rfjax.fairness.inprocessing._proxy_lagrangian import proxy_lagrangian as proxy_lagrangian
 from rfjax.fairness.inprocessing._relative_gap import relative_gap as relative_gap
 from rfjax.fairness.inprocessing._wasserstein import wasserstein as wasserstein
+from rfjax.fairness.inprocessing._parity_moments import ParityMoments as ParityMoments
+from rfjax.fairness.inprocessing._parity_moments import parity_moments as parity_moments
