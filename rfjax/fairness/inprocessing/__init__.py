@@ -27,6 +27,8 @@ from rfjax.fairness.inprocessing._mistreatment_covariance import (
   mistreatment_covariance as mistreatment_covariance,
 )
 from rfjax.fairness.inprocessing._mmd import mmd as mmd
+from rfjax.fairness.inprocessing._parity_moments import ParityMoments as ParityMoments
+from rfjax.fairness.inprocessing._parity_moments import parity_moments as parity_moments
 from rfjax.fairness.inprocessing._prejudice_remover import prejudice_remover as prejudice_remover
 from rfjax.fairness.inprocessing._proxy_lagrangian import (
   ProxyLagrangianState as ProxyLagrangianState,
@@ -34,5 +36,3 @@ from rfjax.fairness.inprocessing._proxy_lagrangian import (
 from rfjax.fairness.inprocessing._proxy_lagrangian import proxy_lagrangian as proxy_lagrangian
 from rfjax.fairness.inprocessing._relative_gap import relative_gap as relative_gap
 from rfjax.fairness.inprocessing._wasserstein import wasserstein as wasserstein
-from rfjax.fairness.inprocessing._parity_moments import ParityMoments as ParityMoments
-from rfjax.fairness.inprocessing._parity_moments import parity_moments as parity_moments
