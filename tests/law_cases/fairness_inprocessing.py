@@ -93,4 +93,15 @@ CASES = {
     neutral=lambda: inprocessing.fairbatch_reweight(rate=0.0),
     refused=((("kindness",), {}), ((), {"rate": -0.1})),
   ),
+  "group_dro": Case(
+    make=lambda s: inprocessing.group_dro(s, adjustment=[1.0, 2.0]),
+    neutral=None,
+    refused=(
+      ((-0.1,), {}),
+      ((), {"adjustment": -1.0}),
+      ((), {"adjustment": [[1.0]]}),
+      ((), {"fraction": 0.0}),
+      ((), {"decay": 1.0}),
+    ),
+  ),
 }

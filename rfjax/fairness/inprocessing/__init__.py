@@ -20,6 +20,8 @@ from rfjax.fairness.inprocessing._fairbatch_reweight import (
 )
 from rfjax.fairness.inprocessing._fairbatch_reweight import fairbatch_reweight as fairbatch_reweight
 from rfjax.fairness.inprocessing._gap import gap as gap
+from rfjax.fairness.inprocessing._group_dro import GroupDROState as GroupDROState
+from rfjax.fairness.inprocessing._group_dro import group_dro as group_dro
 from rfjax.fairness.inprocessing._hsic import hsic as hsic
 from rfjax.fairness.inprocessing._lagrangian import LagrangianState as LagrangianState
 from rfjax.fairness.inprocessing._lagrangian import lagrangian as lagrangian

@@ -1,0 +1,147 @@
+"""Group DRO against the recursion in NumPy, groups in a loop, and the worst group of a run."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import rfjax
+from rfjax import architectures
+from rfjax.fairness import inprocessing
+
+KEY = jax.random.key(0)
+ROWS, STEPS, GROUPS = 12, 25, 4
+
+
+@functools.cache
+def batches():
+  """Batches of which some lack a group, with padding and a row that was not kept; their costs."""
+  rng = np.random.default_rng(0)
+  group = rng.choice(GROUPS, (STEPS, ROWS), p=[0.5, 0.3, 0.15, 0.05])
+  group[:5] = np.minimum(group[:5], 2)
+  return rng.integers(0, 2, (STEPS, ROWS)), group, rng.gamma(2.0, 1.0, (STEPS, ROWS, 2))
+
+
+def training_set():
+  group = np.repeat(np.arange(GROUPS), [50, 30, 15, 5])
+  return rfjax.Batch.from_arrays(np.zeros((100, 1)), np.arange(100) % 2, group)
+
+
+@functools.cache
+def runner(**settings):
+  made = inprocessing.group_dro(**settings)
+
+  @jax.jit
+  def run(y, group, cost):
+    def step(state, at):
+      y, group, cost = at
+      valid = jnp.arange(ROWS) < ROWS - 2
+      flow = rfjax.Batch(
+        index=jnp.arange(ROWS), valid=valid, x=cost, y=y, group=group, num_groups=GROUPS
+      ).fill(jnp.zeros((ROWS, 2)))
+      flow = flow.replace(cost=cost, keep=flow.keep.at[0].set(0))
+      out, state = made.update(flow, state, None, unknown=0)
+      slope = jax.grad(lambda cost: made.update(flow.replace(cost=cost), state, None)[0].risk)(cost)
+      return state, (jnp.exp(state.log_q), out.weight, out.risk, slope)
+
+    return jax.lax.scan(step, made.init(training_set()), (y, group, cost))[1]
+
+  return run
+
+
+def by_hand(eta, adjustment, fraction=None, decay=0.9):
+  """The recursion of the authors' code, group by group."""
+  q, average, size = np.full(GROUPS, 1 / GROUPS), [None] * GROUPS, np.array([50, 30, 15, 5])
+  found = []
+  for y, group, cost in zip(*batches(), strict=True):
+    counted = np.arange(ROWS)
+    counted = counted[(counted > 0) & (counted < ROWS - 2)]
+    losses = [[cost[i, y[i]] for i in counted if group[i] == g] for g in range(GROUPS)]
+    mean = np.array([np.mean(v) if v else 0.0 for v in losses])
+    more = adjustment / np.sqrt(size)
+    q = q * np.exp(eta * (mean + more))
+    q /= q.sum()
+    for g, values in enumerate(losses):
+      if values:
+        average[g] = mean[g] if average[g] is None else decay * average[g] + (1 - decay) * mean[g]
+    used = q
+    if fraction is not None:
+      left, used = fraction, np.zeros(GROUPS)
+      for g in sorted(range(GROUPS), key=lambda g: -((average[g] or 0.0) + more[g])):
+        used[g] = min(left, size[g] / 100) / fraction
+        left = max(left - size[g] / 100, 0)
+    rows = np.array([len(v) for v in losses])
+    weight = [used[g] * len(counted) / rows[g] if rows[g] else 0.0 for g in group]
+    found.append((q, weight, used @ mean, rows))
+  return [np.array(v) for v in zip(*found, strict=True)]
+
+
+CASES = (
+  {"step_size": 0.3},
+  {"step_size": 0.1, "adjustment": 4.0},
+  {"step_size": 0.1, "adjustment": (0.0, 1.0, 2.0, 8.0)},
+  {"step_size": 0.0, "fraction": 0.25, "decay": 0.7},
+  {"step_size": 0.0, "fraction": 0.6, "adjustment": 3.0},
+)
+
+
+@pytest.mark.parametrize("settings", CASES)
+def test_the_recursion(settings):
+  q, weight, risk, slope = runner(**settings)(*(jnp.asarray(v) for v in batches()))
+  arguments = {"adjustment": 0.0} | {k: v for k, v in settings.items() if k != "step_size"}
+  arguments["adjustment"] = np.asarray(arguments["adjustment"])
+  expected = by_hand(settings["step_size"], **arguments)
+  np.testing.assert_allclose(q, expected[0], rtol=1e-4)
+  mine = np.arange(1, ROWS - 2)
+  np.testing.assert_allclose(weight[:, mine], expected[1][:, mine], rtol=2e-4, atol=1e-5)
+  np.testing.assert_allclose(risk, expected[2], rtol=1e-4)
+  assert (slope[:, [0, -2, -1]] == 0).all()  # dropped rows and padding
+  assert (expected[3] == 0).any()  # some batch lacks a group
+
+
+def test_large_steps_do_not_overflow_and_no_group_is_lost():
+  y, group, cost = (jnp.asarray(v) for v in batches())
+  q, weight, _, _ = runner(step_size=100.0)(y, group, 10 * cost)
+  assert np.isfinite(weight).all()
+  np.testing.assert_allclose(q.sum(1), 1, rtol=1e-5)
+  assert (q[:, :2] > 0.99).any(0).all()  # first one is the worst, then another
+
+
+def test_soft_and_missing_groups():
+  made = inprocessing.group_dro(0.0)
+  member = jnp.array([[1.0, 0.0], [0.5, 0.5], [0.0, 0.0], [0.0, 0.5]])
+  data = rfjax.Batch.from_arrays(np.zeros((4, 1)), [0, 1, 0, 1], member)
+  out, _ = made.update(data.fill(jnp.zeros((4, 2))), made.init(data), None)
+  each = 0.5 * 2.5 / np.array([1.5, 1.0])  # q times the rows with a group over those of g
+  expected = [each[0], each.mean(), 1.0, 0.5 * each[1] + 0.5]
+  np.testing.assert_allclose(out.weight, expected, rtol=1e-6)
+
+
+def test_the_worst_group_does_better():
+  rng = np.random.default_rng(1)
+  group, y = (np.arange(300) % 10 == 0).astype(int), rng.integers(0, 2, 300)
+  x = rng.normal(size=(300, 2))
+  x[np.arange(300), group] += 1.5 * (2 * y - 1)
+  data = rfjax.Batch.from_arrays(x, y, group)
+
+  def worst(method):
+    network = architectures.logistic()
+    state, _ = rfjax.fit(network, method, optax.adam(0.1), data, key=KEY, epochs=150)
+    loss = rfjax.predict(network, state, data).loss
+    means = [jnp.mean(loss, where=data.group == g) for g in (0, 1)]
+    return jnp.stack(means)
+
+  plain, robust = jax.jit(lambda: (worst(rfjax.chain()), worst(inprocessing.group_dro(0.1))))()
+  assert robust.max() < 0.8 * plain.max()
+  assert np.ptp(robust) < 0.1 * np.ptp(plain)  # at the saddle point both groups lose alike
+
+
+def test_what_is_wrong_is_refused():
+  data = training_set()
+  with pytest.raises(ValueError, match="one number a group, 4, got 2"):
+    inprocessing.group_dro(adjustment=[1.0, 2.0]).init(data)
+  with pytest.raises(ValueError, match="group_dro needs group"):
+    inprocessing.group_dro().init(data.replace(group=None))
