@@ -1,5 +1,6 @@
 """The kernel of the measures: numerators and denominators by group, divided last and safely."""
 
+import sys
 import warnings
 from collections.abc import Callable
 from typing import NamedTuple
@@ -109,8 +110,7 @@ def rate(
 ) -> Rate:
   """Sums a statistic by group to a `Rate` [G, K], and warns on the host of what is empty.
 
-  The warning points at the caller of the measure, which calls this itself, and names a group by
-  `place`.
+  The warning points at the caller of the measure, and names a group by `place`.
   """
   if isinstance(statistic, str):
     statistic = STATISTICS[statistic]
@@ -126,7 +126,7 @@ def rate(
 def warn_empty(
   rows: Rows, over: str, size: jax.Array, place: Callable[[int], str] | None = None
 ) -> None:
-  """Warns on the host of empty cells [G, K], two calls below the measure, of rows that are over."""
+  """Warns the caller of a measure, on the host, of cells [G, K] in which no row counts."""
   if _check.traced(size):
     return
   empty = np.argwhere(np.asarray(size) == 0)
@@ -141,7 +141,7 @@ def warn_empty(
   warnings.warn(
     f"{rows.measure}: no {', no '.join(first)}{f' and {more} more' if more > 0 else ''} counts;"
     " such a rate is given as 0 and left out of comparisons",
-    stacklevel=4,
+    stacklevel=_outside(),
   )
 
 
@@ -151,6 +151,14 @@ def outcomes(selected: Rate) -> Rate:
   if hits.shape[1] > 1:
     return selected
   return Rate(jnp.concatenate([size - hits, hits], axis=1), jnp.concatenate([size, size], axis=1))
+
+
+def _outside() -> int:
+  """How many calls above the one that asks the measures are left."""
+  frame, level = sys._getframe(1), 1
+  while frame.f_back and frame.f_globals.get("__name__", "").startswith("rfjax.metrics."):
+    frame, level = frame.f_back, level + 1
+  return level
 
 
 def drop_single(values: jax.Array) -> jax.Array:

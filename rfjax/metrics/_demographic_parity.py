@@ -4,8 +4,8 @@ import jax
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch
-from rfjax.metrics._cells import rate
-from rfjax.metrics._gap import DIFFERENCE, RATIO, Method
+from rfjax.metrics._convention import Convention, figure
+from rfjax.metrics._gap import Method
 from rfjax.metrics._rows import read
 
 
@@ -17,8 +17,9 @@ def demographic_parity_difference(
   num_groups: int | None = None,
   num_classes: int | None = None,
   weight: ArrayLike | None = None,
-  method: Method = "between_groups",
+  method: Method | None = None,
   soft: bool = False,
+  convention: Convention = "rfjax",
 ) -> jax.Array:
   r"""How far apart the selection rates of the groups are.
 
@@ -34,8 +35,14 @@ def demographic_parity_difference(
     num_classes: C; needed inside jit for a y_pred of integers, and seen outside it when None.
     weight: [N], at least 0, where 0 is padding; all 1 when None.
     method: "between_groups" compares the lowest with the highest rate; "to_overall" each rate with
-      that of all groups together.
+      that of all groups together. The convention's own when None: between groups for most.
     soft: whether to read a Batch's softmax instead of the largest logit.
+    convention: whose figure to give, defects included; what it lacks is refused. "rfjax": ours.
+      "fairlearn": a group with rows but without the label of a rate counts with 0, and a ratio of
+      rates of 0 is NaN. "aif360": the rate of group 0 (unprivileged) less that of group 1
+      (privileged), with its sign, or over it, unfolded; NaN without rows. "fairbatch": always
+      "to_overall"; NaN without rows. "fr_train": the lower over the higher of two rates, NaN of
+      0/0. "zafar": 100 times the rate of group 0 over that of group 1, the p%-rule.
 
   Returns:
     [], in [0, 1], where 0 is fair: the largest over the C classes one-vs-rest if C > 2. A group
@@ -56,7 +63,7 @@ def demographic_parity_difference(
   rows = read(
     "demographic_parity_difference", y_true, y_pred, group, num_groups, num_classes, weight, soft
   )
-  return DIFFERENCE.of(rate(rows, "selection_rate"), method=method)
+  return figure(rows, convention, method)
 
 
 def demographic_parity_ratio(
@@ -67,8 +74,9 @@ def demographic_parity_ratio(
   num_groups: int | None = None,
   num_classes: int | None = None,
   weight: ArrayLike | None = None,
-  method: Method = "between_groups",
+  method: Method | None = None,
   soft: bool = False,
+  convention: Convention = "rfjax",
 ) -> jax.Array:
   r"""How far apart the selection rates of the groups are, as a ratio.
 
@@ -87,6 +95,7 @@ def demographic_parity_ratio(
     weight: as in `demographic_parity_difference`.
     method: as in `demographic_parity_difference`.
     soft: as in `demographic_parity_difference`.
+    convention: as in `demographic_parity_difference`.
 
   Returns:
     [], in [0, 1], where 1 is fair: the smallest over the C classes one-vs-rest if C > 2. A group
@@ -108,7 +117,7 @@ def demographic_parity_ratio(
   rows = read(
     "demographic_parity_ratio", y_true, y_pred, group, num_groups, num_classes, weight, soft
   )
-  return RATIO.of(rate(rows, "selection_rate"), method=method)
+  return figure(rows, convention, method)
 
 
 def disparate_impact(
@@ -120,6 +129,7 @@ def disparate_impact(
   num_classes: int | None = None,
   weight: ArrayLike | None = None,
   soft: bool = False,
+  convention: Convention = "rfjax",
 ) -> jax.Array:
   r"""The lowest selection rate of a group relative to the highest.
 
@@ -135,6 +145,7 @@ def disparate_impact(
     num_classes: as in `demographic_parity_difference`.
     weight: as in `demographic_parity_difference`.
     soft: as in `demographic_parity_difference`.
+    convention: as in `demographic_parity_difference`.
 
   Returns:
     [], in [0, 1], where 1 is fair: the smallest over the C classes one-vs-rest if C > 2. A group
@@ -156,4 +167,4 @@ def disparate_impact(
     0.5
   """
   rows = read("disparate_impact", y_true, y_pred, group, num_groups, num_classes, weight, soft)
-  return RATIO.of(rate(rows, "selection_rate"), method="between_groups")
+  return figure(rows, convention, None)

@@ -4,8 +4,8 @@ import jax
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch
-from rfjax.metrics._cells import rate
-from rfjax.metrics._gap import DIFFERENCE, RATIO, Aggregate, Method
+from rfjax.metrics._convention import Convention, figure
+from rfjax.metrics._gap import Aggregate, Method
 from rfjax.metrics._rows import read
 
 
@@ -17,8 +17,9 @@ def equal_opportunity_difference(
   num_groups: int | None = None,
   num_classes: int | None = None,
   weight: ArrayLike | None = None,
-  method: Method = "between_groups",
+  method: Method | None = None,
   soft: bool = False,
+  convention: Convention = "rfjax",
 ) -> jax.Array:
   r"""How far apart the true positive rates of the groups are.
 
@@ -36,6 +37,7 @@ def equal_opportunity_difference(
     weight: as in `demographic_parity_difference`.
     method: as in `demographic_parity_difference`.
     soft: as in `demographic_parity_difference`.
+    convention: as in `demographic_parity_difference`.
 
   Returns:
     [], in [0, 1], where 0 is fair: the largest over the C classes one-vs-rest if C > 2. A group
@@ -57,7 +59,7 @@ def equal_opportunity_difference(
   rows = read(
     "equal_opportunity_difference", y_true, y_pred, group, num_groups, num_classes, weight, soft
   )
-  return DIFFERENCE.of(rate(rows, "true_positive_rate"), method=method)
+  return figure(rows, convention, method)
 
 
 def equal_opportunity_ratio(
@@ -68,8 +70,9 @@ def equal_opportunity_ratio(
   num_groups: int | None = None,
   num_classes: int | None = None,
   weight: ArrayLike | None = None,
-  method: Method = "between_groups",
+  method: Method | None = None,
   soft: bool = False,
+  convention: Convention = "rfjax",
 ) -> jax.Array:
   r"""How far apart the true positive rates of the groups are, as a ratio.
 
@@ -89,6 +92,7 @@ def equal_opportunity_ratio(
     weight: as in `demographic_parity_difference`.
     method: as in `demographic_parity_difference`.
     soft: as in `demographic_parity_difference`.
+    convention: as in `demographic_parity_difference`.
 
   Returns:
     [], in [0, 1], where 1 is fair: the smallest over the C classes one-vs-rest if C > 2. A group
@@ -111,7 +115,7 @@ def equal_opportunity_ratio(
   rows = read(
     "equal_opportunity_ratio", y_true, y_pred, group, num_groups, num_classes, weight, soft
   )
-  return RATIO.of(rate(rows, "true_positive_rate"), method=method)
+  return figure(rows, convention, method)
 
 
 def equalized_odds_difference(
@@ -122,9 +126,10 @@ def equalized_odds_difference(
   num_groups: int | None = None,
   num_classes: int | None = None,
   weight: ArrayLike | None = None,
-  method: Method = "between_groups",
+  method: Method | None = None,
   agg: Aggregate = "worst_case",
   soft: bool = False,
+  convention: Convention = "rfjax",
 ) -> jax.Array:
   r"""How far apart both true and false positive rates of the groups are.
 
@@ -141,8 +146,10 @@ def equalized_odds_difference(
     num_classes: as in `demographic_parity_difference`.
     weight: as in `demographic_parity_difference`.
     method: as in `demographic_parity_difference`.
-    agg: "worst_case" takes the larger of the two, "mean" their mean.
+    agg: "worst_case" takes the larger of the two, "mean" their mean; by "aif360" of differences
+      with their signs, which may cancel.
     soft: as in `demographic_parity_difference`.
+    convention: as in `demographic_parity_difference`.
 
   Returns:
     [], in [0, 1], where 0 is fair: the largest over the C classes one-vs-rest if C > 2. A group
@@ -165,9 +172,7 @@ def equalized_odds_difference(
   rows = read(
     "equalized_odds_difference", y_true, y_pred, group, num_groups, num_classes, weight, soft
   )
-  return DIFFERENCE.of(
-    rate(rows, "true_positive_rate"), rate(rows, "false_positive_rate"), method=method, agg=agg
-  )
+  return figure(rows, convention, method, agg)
 
 
 def equalized_odds_ratio(
@@ -178,9 +183,10 @@ def equalized_odds_ratio(
   num_groups: int | None = None,
   num_classes: int | None = None,
   weight: ArrayLike | None = None,
-  method: Method = "between_groups",
+  method: Method | None = None,
   agg: Aggregate = "worst_case",
   soft: bool = False,
+  convention: Convention = "rfjax",
 ) -> jax.Array:
   r"""How far apart both true and false positive rates of the groups are, as a ratio.
 
@@ -200,6 +206,7 @@ def equalized_odds_ratio(
     method: as in `demographic_parity_difference`.
     agg: "worst_case" takes the smaller of the two, "mean" their mean.
     soft: as in `demographic_parity_difference`.
+    convention: as in `demographic_parity_difference`.
 
   Returns:
     [], in [0, 1], where 1 is fair: the smallest over the C classes one-vs-rest if C > 2. A group
@@ -220,6 +227,4 @@ def equalized_odds_ratio(
     0.5
   """
   rows = read("equalized_odds_ratio", y_true, y_pred, group, num_groups, num_classes, weight, soft)
-  return RATIO.of(
-    rate(rows, "true_positive_rate"), rate(rows, "false_positive_rate"), method=method, agg=agg
-  )
+  return figure(rows, convention, method, agg)

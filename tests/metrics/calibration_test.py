@@ -156,8 +156,11 @@ def test_empty_groups_are_named_and_left_out():
   assert caught[0].filename == __file__
   with pytest.warns(UserWarning, match="calibration_gap: no row in group 1 counts"):
     assert float(metrics.calibration_gap(y, score, group)) == 0.25
-  with pytest.warns(UserWarning, match="balance_difference: no row of class 1 in group 1"):
+  with pytest.warns(
+    UserWarning, match="balance_difference: no row of class 1 in group 1"
+  ) as caught:
     metrics.balance_difference(y, score, group, label="positive")
+  assert caught[0].filename == __file__
 
 
 @pytest.mark.parametrize(
