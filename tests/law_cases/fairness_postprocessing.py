@@ -74,4 +74,10 @@ CASES = {
     refused=((("kindness",), {}), ((), {"tolerance": 1.1}), ((), {"temperature": 0.0})),
     acts="output",
   ),
+  "group_calibration": Case(
+    make=lambda s: postprocessing.group_calibration("isotonic"),
+    neutral=None,
+    refused=((("kindness",), {}),),
+    acts="output",
+  ),
 }

@@ -12,6 +12,10 @@ from rfjax.fairness.postprocessing._equal_opportunity import (
 from rfjax.fairness.postprocessing._equal_opportunity import equal_opportunity as equal_opportunity
 from rfjax.fairness.postprocessing._equalized_odds import EqualizedOddsState as EqualizedOddsState
 from rfjax.fairness.postprocessing._equalized_odds import equalized_odds as equalized_odds
+from rfjax.fairness.postprocessing._group_calibration import (
+  GroupCalibrationState as GroupCalibrationState,
+)
+from rfjax.fairness.postprocessing._group_calibration import group_calibration as group_calibration
 from rfjax.fairness.postprocessing._group_thresholds import (
   GroupThresholdsState as GroupThresholdsState,
 )
