@@ -80,4 +80,11 @@ CASES = {
     refused=((("kindness",), {}),),
     acts="output",
   ),
+  "multicalibration": Case(
+    make=lambda s: postprocessing.multicalibration(0.1 * s, bins=3, rounds=10),
+    neutral=lambda: postprocessing.multicalibration(1.0),
+    refused=(((1.1,), {}), ((), {"bins": 0}), ((), {"least_share": -0.1})),
+    acts="output",
+    num_classes=2,
+  ),
 }

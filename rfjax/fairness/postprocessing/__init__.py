@@ -24,6 +24,10 @@ from rfjax.fairness.postprocessing._level_up import LevelUpState as LevelUpState
 from rfjax.fairness.postprocessing._level_up import level_up as level_up
 from rfjax.fairness.postprocessing._linear_post import LinearPostState as LinearPostState
 from rfjax.fairness.postprocessing._linear_post import linear_post as linear_post
+from rfjax.fairness.postprocessing._multicalibration import (
+  MulticalibrationState as MulticalibrationState,
+)
+from rfjax.fairness.postprocessing._multicalibration import multicalibration as multicalibration
 from rfjax.fairness.postprocessing._plug_in_equal_opportunity import (
   PlugInEqualOpportunityState as PlugInEqualOpportunityState,
 )
