@@ -34,6 +34,9 @@ from rfjax.fairness.postprocessing._plug_in_equal_opportunity import (
 from rfjax.fairness.postprocessing._plug_in_equal_opportunity import (
   plug_in_equal_opportunity as plug_in_equal_opportunity,
 )
+from rfjax.fairness.postprocessing._random_perturbation import (
+  random_perturbation as random_perturbation,
+)
 from rfjax.fairness.postprocessing._reject_option import RejectOptionState as RejectOptionState
 from rfjax.fairness.postprocessing._reject_option import reject_option as reject_option
 from rfjax.fairness.postprocessing._threshold_optimizer import (
