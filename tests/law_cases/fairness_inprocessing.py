@@ -1,5 +1,6 @@
 """Cases of what makes training fair."""
 
+import rfjax
 from law_cases.case import Case
 from rfjax.fairness import inprocessing
 
@@ -103,5 +104,16 @@ CASES = {
       ((), {"fraction": 0.0}),
       ((), {"decay": 1.0}),
     ),
+  ),
+  "adversarial_debiasing": Case(
+    make=lambda s: inprocessing.adversarial_debiasing(s, "equalized_odds", steps=2),
+    neutral=lambda: inprocessing.adversarial_debiasing(0.0),
+    refused=(((-0.1,), {}), ((1.0, "kindness"), {}), ((1.0,), {"steps": 0})),
+  ),
+  "project_against": Case(
+    make=lambda s: rfjax.chain(),
+    neutral=lambda: rfjax.chain(),
+    refused=(((), {"per_leaf": "kindness"}),),
+    tx=lambda s: inprocessing.project_against(),
   ),
 }

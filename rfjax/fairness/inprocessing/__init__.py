@@ -1,5 +1,9 @@
 """In-processing: training is made fair, by penalties, constraints, adversaries and samplers."""
 
+from rfjax.fairness.inprocessing._adversarial_debiasing import (
+  adversarial_debiasing as adversarial_debiasing,
+)
+from rfjax.fairness.inprocessing._adversary import AdversaryState as AdversaryState
 from rfjax.fairness.inprocessing._bounded_group_loss import bounded_group_loss as bounded_group_loss
 from rfjax.fairness.inprocessing._correlation import correlation as correlation
 from rfjax.fairness.inprocessing._counterfactual_logit_pairing import (
@@ -32,6 +36,7 @@ from rfjax.fairness.inprocessing._mmd import mmd as mmd
 from rfjax.fairness.inprocessing._parity_moments import ParityMoments as ParityMoments
 from rfjax.fairness.inprocessing._parity_moments import parity_moments as parity_moments
 from rfjax.fairness.inprocessing._prejudice_remover import prejudice_remover as prejudice_remover
+from rfjax.fairness.inprocessing._project_against import project_against as project_against
 from rfjax.fairness.inprocessing._proxy_lagrangian import (
   ProxyLagrangianState as ProxyLagrangianState,
 )
