@@ -13,6 +13,13 @@ def side(batch):
   return (batch.x[:, 0] > 0).astype(int)
 
 
+CORNERS = np.array([[1.0, 1.0, 0.0, 0.0], [-1.0, -1.0, 0.0, 0.0]])
+
+
+def optimized(**settings):
+  return preprocessing.optimized_preprocessing(CORNERS, thresholds=[1.0], **settings)
+
+
 CASES = {
   "reweighing": Case(
     make=lambda s: preprocessing.reweighing(),
@@ -74,6 +81,17 @@ CASES = {
     make=lambda s: preprocessing.lfr(2, fairness=s, learning_rate=0.05, steps=5),
     neutral=None,
     refused=(((0,), {}), ((), {"fairness": -1.0}), ((), {"distance": "far"})),
+    acts="data",
+  ),
+  "optimized_preprocessing": Case(
+    make=lambda s: optimized(epsilon=s, limits=[0.5], steps=20),
+    neutral=lambda: optimized(epsilon=1.0, limits=[1.0], steps=20),
+    refused=(
+      (([0.0, 1.0],), {"thresholds": [1.0], "limits": [0.5]}),
+      ((CORNERS,), {"thresholds": [1.0], "limits": [0.5, 0.5]}),
+      ((CORNERS,), {"thresholds": [1.0], "limits": [1.5]}),
+      ((CORNERS,), {"thresholds": [1.0], "limits": [0.5], "epsilon": -0.1}),
+    ),
     acts="data",
   ),
 }

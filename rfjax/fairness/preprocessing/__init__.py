@@ -29,6 +29,12 @@ from rfjax.fairness.preprocessing._label_bias_correction import (
 from rfjax.fairness.preprocessing._lfr import LFRState as LFRState
 from rfjax.fairness.preprocessing._lfr import lfr as lfr
 from rfjax.fairness.preprocessing._massaging import massaging as massaging
+from rfjax.fairness.preprocessing._optimized_preprocessing import (
+  OptimizedPreprocessingState as OptimizedPreprocessingState,
+)
+from rfjax.fairness.preprocessing._optimized_preprocessing import (
+  optimized_preprocessing as optimized_preprocessing,
+)
 from rfjax.fairness.preprocessing._preferential_sampling import (
   preferential_sampling as preferential_sampling,
 )
