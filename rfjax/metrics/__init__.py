@@ -2,6 +2,9 @@
 
 from rfjax.metrics._accuracy_parity import accuracy_parity_difference as accuracy_parity_difference
 from rfjax.metrics._accuracy_parity import accuracy_parity_ratio as accuracy_parity_ratio
+from rfjax.metrics._auc import abroca as abroca
+from rfjax.metrics._auc import auc_parity_difference as auc_parity_difference
+from rfjax.metrics._auc import group_xauc as group_xauc
 from rfjax.metrics._balance import balance_difference as balance_difference
 from rfjax.metrics._base_data import base_rate_difference as base_rate_difference
 from rfjax.metrics._base_data import base_rate_ratio as base_rate_ratio
@@ -65,6 +68,9 @@ from rfjax.metrics._rates import false_positive_rate as false_positive_rate
 from rfjax.metrics._rates import selection_rate as selection_rate
 from rfjax.metrics._rates import true_positive_rate as true_positive_rate
 from rfjax.metrics._score_correlation import score_correlation as score_correlation
+from rfjax.metrics._score_gaps import abcc as abcc
+from rfjax.metrics._score_gaps import abpc as abpc
+from rfjax.metrics._score_gaps import ks_distance as ks_distance
 from rfjax.metrics._score_hsic import score_hsic as score_hsic
 from rfjax.metrics._score_mmd import score_mmd as score_mmd
 from rfjax.metrics._score_wasserstein import score_wasserstein as score_wasserstein
