@@ -10,6 +10,8 @@ from rfjax.metrics._base_data import base_rate_difference as base_rate_differenc
 from rfjax.metrics._base_data import base_rate_ratio as base_rate_ratio
 from rfjax.metrics._base_data import class_imbalance as class_imbalance
 from rfjax.metrics._base_data import label_divergence as label_divergence
+from rfjax.metrics._bootstrap import Bootstrap as Bootstrap
+from rfjax.metrics._bootstrap import bootstrap as bootstrap
 from rfjax.metrics._calibration import calibration_error as calibration_error
 from rfjax.metrics._calibration import calibration_gap as calibration_gap
 from rfjax.metrics._cells import Rate as Rate
@@ -46,6 +48,7 @@ from rfjax.metrics._generalized_entropy import theil_index as theil_index
 from rfjax.metrics._group_rates import difference as difference
 from rfjax.metrics._group_rates import group_rates as group_rates
 from rfjax.metrics._group_rates import ratio as ratio
+from rfjax.metrics._group_table import group_table as group_table
 from rfjax.metrics._lipschitz import lipschitz_violation as lipschitz_violation
 from rfjax.metrics._noisy_labels import Choices as Choices
 from rfjax.metrics._noisy_labels import Memorization as Memorization
