@@ -16,6 +16,12 @@ from rfjax.fairness.inprocessing._covariance_constraint import (
 from rfjax.fairness.inprocessing._covariance_constraint import (
   covariance_constraint as covariance_constraint,
 )
+from rfjax.fairness.inprocessing._exponentiated_gradient import (
+  ExponentiatedGradient as ExponentiatedGradient,
+)
+from rfjax.fairness.inprocessing._exponentiated_gradient import (
+  exponentiated_gradient as exponentiated_gradient,
+)
 from rfjax.fairness.inprocessing._fair_projection import fair_projection as fair_projection
 from rfjax.fairness.inprocessing._fairbatch import FairBatchState as FairBatchState
 from rfjax.fairness.inprocessing._fairbatch import fairbatch as fairbatch
@@ -33,6 +39,9 @@ from rfjax.fairness.inprocessing._mistreatment_covariance import (
   mistreatment_covariance as mistreatment_covariance,
 )
 from rfjax.fairness.inprocessing._mmd import mmd as mmd
+from rfjax.fairness.inprocessing._oracle import Oracle as Oracle
+from rfjax.fairness.inprocessing._oracle import RandomizedClassifier as RandomizedClassifier
+from rfjax.fairness.inprocessing._oracle import logistic_oracle as logistic_oracle
 from rfjax.fairness.inprocessing._parity_moments import ParityMoments as ParityMoments
 from rfjax.fairness.inprocessing._parity_moments import parity_moments as parity_moments
 from rfjax.fairness.inprocessing._prejudice_remover import prejudice_remover as prejudice_remover

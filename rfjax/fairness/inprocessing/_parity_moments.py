@@ -100,12 +100,12 @@ class ParityMoments(NamedTuple):
     """
     signed = jnp.where(self.valid[0], multipliers[0] - multipliers[1], 0)
     share = ratio(self.size, jnp.sum(self.size, axis=1, keepdims=True))
-    scaled = jnp.where(self.valid[0], ratio(signed, share), jnp.inf)
+    scaled = ratio(signed, share)
     order = jnp.argsort(scaled, axis=1)
     reached = jnp.cumsum(jnp.take_along_axis(share, order, axis=1), axis=1)
     middle = jnp.sum(reached < jnp.sum(share, axis=1, keepdims=True) / 2, axis=1, keepdims=True)
     median = jnp.take_along_axis(jnp.take_along_axis(scaled, order, axis=1), middle, axis=1)
-    signed = signed - share * jnp.where(jnp.isfinite(median), median, 0)
+    signed = signed - share * median
     projected = jnp.maximum(jnp.stack([signed, -signed]), 0)
     return jnp.where(self.ratio_bound == 1, projected, multipliers)
 

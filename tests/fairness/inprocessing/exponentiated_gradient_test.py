@@ -1,0 +1,236 @@
+"""Exponentiated gradient against fairlearn's, HiGHS, scikit-learn, and sums over a finite class."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from constraint_oracles import favoured
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
+
+import rfjax
+from rfjax import metrics
+from rfjax.fairness import inprocessing
+from rfjax.fairness.inprocessing._mixture import best_mixture
+
+reductions = pytest.importorskip("fairlearn.reductions")
+pytestmark = pytest.mark.filterwarnings("ignore:Setting a")  # pandas, of fairlearn's code
+BOUNDS = np.array([0.01, 0.03, 0.06, 0.12])
+
+
+def decisions(seed=0, rows=80, count=25):
+  """A finite class: every column is the decisions of a hypothesis; the first two are constant."""
+  rng = np.random.default_rng(seed)
+  y, group = rng.integers(0, 2, rows), rng.integers(0, 2, rows)
+  right = rng.random((rows, count)) < 0.5 + 0.4 * rng.random(count)
+  columns = np.where(right, y[:, None], 1 - y[:, None]) * 1.0
+  favours = rng.random((rows, count)) < 0.5 * rng.random(count)
+  columns = np.where(favours, group[:, None], columns)
+  columns[:, 0], columns[:, 1] = 0, 1
+  return columns, y, group
+
+
+class Column(BaseEstimator):
+  """For fairlearn: the column with the least weighted error."""
+
+  def fit(self, x, y, sample_weight):
+    self.best_ = np.argmin(np.abs(x - np.asarray(y)[:, None]).T @ np.asarray(sample_weight))
+    return self
+
+  def predict(self, x):
+    return x[:, self.best_]
+
+
+def column_oracle():
+  """For us, the same."""
+  return inprocessing.Oracle(
+    init=lambda x: jnp.zeros((), jnp.int32),
+    fit=lambda x, y, w, _: jnp.argmin(w @ jnp.abs(x - y[:, None])).astype(jnp.int32),
+    decide=lambda h, x: x[:, h],
+  )
+
+
+PEERS = {"demographic_parity": "DemographicParity", "equalized_odds": "EqualizedOdds"}
+
+
+def theirs(x, y, group, constraint, estimator, bound, **settings):
+  moment = getattr(reductions, PEERS[constraint])(difference_bound=bound)
+  found = reductions.ExponentiatedGradient(estimator, moment, **settings)
+  found.fit(x, y, sensitive_features=group)
+  return found
+
+
+def measured(x, y, group, found):
+  """Expected error and violation of fairlearn's mixture, for demographic parity."""
+  p = found._pmf_predict(x)[:, 1]
+  return np.abs(p - y).mean(), max(abs(p[group == g].mean() - p.mean()) for g in (0, 1))
+
+
+@pytest.mark.parametrize("constraint", PEERS)
+def test_the_path_of_multipliers_is_that_of_fairlearn(constraint):
+  with jax.enable_x64(True):
+
+    @jax.jit
+    def run(data, bound, eps):
+      return inprocessing.exponentiated_gradient(
+        data, constraint, difference_bound=bound, eps=eps, iterations=40, oracle=column_oracle(),
+        answer="smallest_gap", duals=False, multiples=(1.0, 2.0, 5.0, 10.0),
+      )  # fmt: skip
+
+    for seed, bound, eps in ((0, 0.02, 0.01), (1, 0.0, 0.05), (2, 0.1, 0.02)):
+      x, y, group = decisions(seed)
+      found = run(rfjax.Batch.from_arrays(x, y, group), bound, eps)
+      peer = theirs(
+        x, y, group, constraint, Column(), bound, eps=eps, max_iter=40, run_linprog_step=False
+      )
+      rounds = peer.last_iter_ + 1
+      path = peer.lambda_vecs_EG_.loc[["+", "-"]].to_numpy().T
+      flat = np.asarray(found.multipliers).reshape(40, -1)[:rounds]
+      np.testing.assert_allclose(flat, path, rtol=1e-9, atol=1e-12)
+      assert np.isfinite(found.gaps).sum() == rounds and found.stored == len(peer.predictors_)
+      np.testing.assert_allclose(found.gap, peer.best_gap_, atol=1e-10)
+      np.testing.assert_allclose(found.classifier.weights[: len(peer.weights_)],
+                                 peer.weights_.sort_index(), atol=1e-12)  # fmt: skip
+      probability = peer._pmf_predict(x)[:, 1]
+      np.testing.assert_allclose(found.classifier.probability(jnp.asarray(x)), probability)
+
+
+def test_with_duals_and_at_the_end_it_finds_the_optimum_of_the_whole_class():
+  with jax.enable_x64(True):
+
+    @jax.jit
+    def run(data, bound):
+      settings = {"difference_bound": bound, "iterations": 12, "oracle": column_oracle()}
+      rules = {"answer": "smallest_gap", "multiples": (1.0, 2.0, 5.0, 10.0)}
+      game = inprocessing.exponentiated_gradient(data, "equalized_odds", **settings, **rules)
+      return game, inprocessing.exponentiated_gradient(data, "equalized_odds", **settings)
+
+    for seed, bound in ((3, 0.0), (4, 0.02), (5, 0.05)):
+      x, y, group = decisions(seed)
+      data = rfjax.Batch.from_arrays(x, y, group)
+      game, found = run(data, bound)
+      moments = inprocessing.parity_moments(data, "equalized_odds")
+      errors = np.abs(x - y[:, None]).mean(0)
+      gammas = np.stack([np.asarray(moments.gamma(h)).ravel() for h in x.T])
+      best = program(errors, gammas, bound, 100.0)
+      value = lambda e, g, c=bound: float(e + 100 * max(0, np.max(g) - c))
+      np.testing.assert_allclose(value(found.error, found.gamma), best, atol=1e-9)
+      np.testing.assert_allclose(found.gap, 0, atol=1e-9)
+      peer = theirs(x, y, group, "equalized_odds", Column(), bound, max_iter=12)
+      assert value(game.error, game.gamma) <= best + float(game.gap) + 1e-9
+      np.testing.assert_allclose(game.gap, peer.best_gap_, atol=0.01)
+
+
+def program(errors, gammas, bound, limit):
+  """The least error + limit * violation of a mixture, by HiGHS."""
+  size, m = gammas.shape
+  return scipy.optimize.linprog(
+    np.append(errors, limit),
+    A_ub=np.concatenate([(gammas - bound).T, -np.ones((m, 1))], axis=1),
+    b_ub=np.zeros(m),
+    A_eq=np.append(np.ones(size), 0)[None],
+    b_eq=[1],
+  ).fun
+
+
+def test_the_best_mixture_is_that_of_highs():
+  with jax.enable_x64(True):
+    solve = jax.jit(best_mixture)
+    for seed in range(25):
+      rng = np.random.default_rng(seed)
+      stored, bound = np.arange(30) < rng.integers(1, 31), rng.choice([0.0, 0.01, 0.05])
+      limit, half = rng.choice([1.0, 100.0]), 0.2 * rng.normal(size=(30, 4))
+      errors, gammas = 0.3 + 0.2 * rng.random(30), np.concatenate([half, -half], axis=1)
+      mixture, dual = (np.asarray(v) for v in solve(errors, gammas, stored, bound, limit))
+      best = program(errors[stored], gammas[stored], bound, limit)
+      violation = max(0, (mixture @ gammas - bound).max())
+      np.testing.assert_allclose(mixture @ errors + limit * violation, best, atol=1e-9)
+      assert mixture.min() >= 0 and mixture[~stored].sum() == 0
+      lowest = (errors + (gammas - bound) @ dual)[stored].min()
+      np.testing.assert_allclose(lowest, best, atol=1e-9)
+      assert dual.min() >= 0 and dual.sum() <= limit + 1e-9
+
+
+def test_the_logistic_oracle_is_the_regression_of_scikit_learn():
+  x, y, _ = favoured(rows=120)
+  rng = np.random.default_rng(0)
+  weight = rng.exponential(size=120) * (rng.random(120) < 0.8)
+  peer = LogisticRegression(C=0.5, solver="newton-cholesky", tol=1e-12).fit(x, y, weight)
+  expected = np.append(peer.coef_[0], peer.intercept_)
+  with jax.enable_x64(True):
+    oracle = inprocessing.logistic_oracle(l2=2.0)
+    fit = jax.jit(oracle.fit)
+    for start in (np.zeros(4), 3 * rng.normal(size=4)):
+      found = fit(x, y, weight, start)
+      np.testing.assert_allclose(found, expected, atol=1e-7)
+    np.testing.assert_array_equal(oracle.decide(found, jnp.asarray(x)), peer.predict(x))
+    for label in (0, 1):
+      found = fit(x, np.where(weight > 0, label, 1 - label), weight, np.ones(4))
+      np.testing.assert_array_equal(oracle.decide(found, jnp.asarray(x)), label)
+
+
+@pytest.fixture(scope="module")
+def frontier():
+  """Four tolerances in one program, in float32, with the rows in padding."""
+  x, y, group = favoured(seed=1, rows=200)
+  data = rfjax.Batch.from_arrays(x, y, group).take(jnp.append(jnp.arange(200), jnp.full(4, 200)))
+  run = lambda data, bound: inprocessing.exponentiated_gradient(
+    data, "demographic_parity", difference_bound=bound, iterations=10
+  )
+  return (
+    data,
+    jax.jit(jax.vmap(run, (None, 0)))(data, jnp.asarray(BOUNDS, jnp.float32)),
+    x,
+    y,
+    group,
+  )
+
+
+def test_the_frontier_is_not_below_that_of_fairlearn(frontier):
+  _, found, x, y, group = frontier
+  violations = np.asarray(found.gamma).max((1, 2, 3))
+  assert (violations <= BOUNDS + 1e-5).all()
+  for i, bound in list(enumerate(BOUNDS))[::2]:
+    peer = theirs(x, y, group, "demographic_parity", LogisticRegression(), bound)
+    error, violation = measured(x, y, group, peer)
+    assert violation > bound - 0.01  # the bound is felt
+    assert found.error[i] <= error + 1e-5
+  assert (np.diff(found.error) < 0).all()
+
+
+def test_probabilities_are_those_of_the_mixture_and_lots_follow_them(frontier):
+  data, found, x, *_ = frontier
+  one = jax.tree.map(lambda leaf: leaf[1], found)
+  kernel = np.asarray(one.classifier.hypotheses, np.float64)
+  hard = (x @ kernel[:, :3].T + kernel[:, 3] > 0) * 1.0
+  expected = hard @ np.asarray(one.classifier.weights, np.float64)
+  said = one.classifier.predict(data)
+  np.testing.assert_allclose(said.probs[:200, 1], expected, atol=1e-5)
+  gap = metrics.demographic_parity_difference(said, method="to_overall", soft=True)
+  np.testing.assert_allclose(gap, one.gamma.max(), atol=1e-5)
+  error = metrics.group_rates("error_rate", said, soft=True)
+  np.testing.assert_allclose(error.hits.sum() / error.size.sum(), one.error, atol=1e-5)
+  drawn = jax.jit(jax.vmap(lambda k: one.classifier.predict(data, key=k).logits.argmax(1)))(
+    jax.random.split(jax.random.key(0), 400)
+  )
+  unsure = (expected > 0.05) & (expected < 0.95)
+  assert unsure.sum() > 3
+  np.testing.assert_allclose(drawn.mean(0)[:200], expected, atol=0.11)  # 4.4 standard errors
+
+
+def test_bad_settings_are_refused():
+  x, y, group = favoured(rows=20)
+  data = rfjax.Batch.from_arrays(x, y, group)
+  for settings in (
+    {"difference_bound": -0.1},
+    {"eps": 0.0},
+    {"answer": "average"},
+    {"iterations": 0},
+    {"multiples": (0.0,)},
+    {"nu": -1.0},
+  ):
+    with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
+      inprocessing.exponentiated_gradient(data, "equalized_odds", **settings)
+  with pytest.raises(ValueError, match="l2 must"):
+    inprocessing.logistic_oracle(l2=0.0)
