@@ -20,6 +20,7 @@ class Case(NamedTuple):
     num_classes: of the laws' data.
     tx: for a method that acts on gradients the optax transformation, of the same setting; its
       `make` and `neutral` are then the empty chain.
+    appends: how many rows it adds to those that are there, padding included.
   """
 
   make: Callable[[Any], Any]
@@ -31,3 +32,4 @@ class Case(NamedTuple):
   acts: str = "training"
   num_classes: int = 3
   tx: Callable[[Any], optax.GradientTransformation] | None = None
+  appends: int = 0

@@ -94,4 +94,12 @@ CASES = {
     ),
     acts="data",
   ),
+  "cell_oversampling": Case(
+    make=lambda s: preprocessing.cell_oversampling(s, neighbors=2, capacity=5),
+    neutral=lambda: preprocessing.cell_oversampling(0.0, capacity=5),
+    refused=(((1.5,), {}), ((), {"neighbors": 0}), ((), {"indicators": [1, 1]})),
+    acts="data",
+    num_classes=2,
+    appends=5,
+  ),
 }

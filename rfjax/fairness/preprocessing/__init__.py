@@ -1,5 +1,8 @@
 """Pre-processing: the training set is made fair, by new labels, features, weights or rows."""
 
+from rfjax.fairness.preprocessing._cell_oversampling import (
+  cell_oversampling as cell_oversampling,
+)
 from rfjax.fairness.preprocessing._conditional_repair import (
   ConditionalRepairState as ConditionalRepairState,
 )
