@@ -116,4 +116,15 @@ CASES = {
     refused=(((), {"per_leaf": "kindness"}),),
     tx=lambda s: inprocessing.project_against(),
   ),
+  "gradient_reversal": Case(
+    make=lambda s: inprocessing.gradient_reversal(s, "equalized_odds", hidden=(3,)),
+    neutral=lambda: inprocessing.gradient_reversal(0.0),
+    refused=(
+      ((-0.1,), {}),
+      ((1.0, "kindness"), {}),
+      ((1.0,), {"inputs": "labels"}),
+      ((1.0,), {"hidden": (0,)}),
+      ((1.0,), {"steps": 0}),
+    ),
+  ),
 }

@@ -1,12 +1,13 @@
-"""What adversaries share: how they guess groups, and the game with the model."""
+"""What adversaries share: whose group they guess, their layers, and the game with the model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from rfjax.architectures._dense import dense, dense_init
 from rfjax.core import Batch, Player, Transform, _check, cross_entropy, descend, player
 
 CRITERIA = ("demographic_parity", "equalized_odds", "equal_opportunity")
@@ -57,6 +58,32 @@ def guess(batch: Batch, inputs: jax.Array, criterion: str) -> Guess:
 def entropy(scores: jax.Array, seen: Guess) -> jax.Array:
   """The cross-entropy of groups by scores [G - 1, B], relative to those of group 0."""
   return jnp.sum(seen.share * cross_entropy(scores, seen.target))
+
+
+def layers(key: jax.Array, widths: Sequence[int]) -> list[Any]:
+  """The parameters of a perceptron of these widths, inputs and outputs included."""
+  keys = jax.random.split(key, len(widths) - 1)
+  sizes = zip(keys, widths[:-1], widths[1:], strict=True)
+  return [dense_init(key, rows, columns) for key, rows, columns in sizes]
+
+
+def scores(params: list[Any], inputs: jax.Array, slope: float = 0.0) -> jax.Array:
+  """What a perceptron says of inputs [d, B], [K, B]; `slope` is that of its leaky ReLU."""
+  x = inputs.T
+  for layer in params[:-1]:
+    x = jax.nn.leaky_relu(dense(layer, x), slope)
+  return dense(params[-1], x).T
+
+
+def width_of(inputs: str, data: Batch, spec: Any, by: str) -> int:
+  """How many numbers an adversary sees of a row: "logits" or "features"."""
+  if inputs == "logits":
+    return data.num_classes - 1
+  if spec is None or spec.features is None:
+    raise ValueError(
+      f"{by} needs features: use a network whose apply returns its penultimate layer"
+    )
+  return spec.features.shape[1]
 
 
 def game(
