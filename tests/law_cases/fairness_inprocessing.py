@@ -127,4 +127,15 @@ CASES = {
       ((1.0,), {"steps": 0}),
     ),
   ),
+  "laftr": Case(
+    make=lambda s: inprocessing.laftr(s, "equalized_odds", reconstruction=s),
+    neutral=lambda: inprocessing.laftr(0.0),
+    refused=(
+      ((-0.1,), {}),
+      ((1.0, "kindness"), {}),
+      ((1.0,), {"reconstruction": -1.0}),
+      ((1.0,), {"hidden": (0,)}),
+      ((1.0,), {"steps": 0}),
+    ),
+  ),
 }

@@ -35,6 +35,8 @@ from rfjax.fairness.inprocessing._gradient_reversal import reversal_schedule as 
 from rfjax.fairness.inprocessing._group_dro import GroupDROState as GroupDROState
 from rfjax.fairness.inprocessing._group_dro import group_dro as group_dro
 from rfjax.fairness.inprocessing._hsic import hsic as hsic
+from rfjax.fairness.inprocessing._laftr import LAFTRState as LAFTRState
+from rfjax.fairness.inprocessing._laftr import laftr as laftr
 from rfjax.fairness.inprocessing._lagrangian import LagrangianState as LagrangianState
 from rfjax.fairness.inprocessing._lagrangian import lagrangian as lagrangian
 from rfjax.fairness.inprocessing._mistreatment_covariance import (
