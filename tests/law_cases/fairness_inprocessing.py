@@ -138,4 +138,10 @@ CASES = {
       ((1.0,), {"steps": 0}),
     ),
   ),
+  "gradient_surgery": Case(
+    make=lambda s: rfjax.chain(),
+    neutral=lambda: rfjax.chain(),
+    refused=(),
+    tx=lambda s: inprocessing.gradient_surgery(),
+  ),
 }
