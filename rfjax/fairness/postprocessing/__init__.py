@@ -12,6 +12,7 @@ from rfjax.fairness.postprocessing._equal_opportunity import (
 from rfjax.fairness.postprocessing._equal_opportunity import equal_opportunity as equal_opportunity
 from rfjax.fairness.postprocessing._equalized_odds import EqualizedOddsState as EqualizedOddsState
 from rfjax.fairness.postprocessing._equalized_odds import equalized_odds as equalized_odds
+from rfjax.fairness.postprocessing._fairness_pruning import fairness_pruning as fairness_pruning
 from rfjax.fairness.postprocessing._group_calibration import (
   GroupCalibrationState as GroupCalibrationState,
 )

@@ -9,7 +9,7 @@ import numpy as np
 
 from rfjax.core import Batch, Transform, _check, ratio
 from rfjax.fairness.postprocessing._decide import binary, decide
-from rfjax.fairness.postprocessing._scores import of_groups, weighted_membership
+from rfjax.fairness.postprocessing._scores import of_groups, privileged_groups, weighted_membership
 
 _BY = "reject_option"
 _STATISTICS = ("selection_rate", "true_positive_rate", "false_positive_rate")
@@ -94,8 +94,8 @@ def reject_option(
     >>> fair.logits.argmax(1).tolist()
     [0, 1, 1, 0, 0, 1]
   """
-  favours = (privileged,) if isinstance(privileged, int) else tuple(privileged)
-  favours = tuple(_check.count("privileged", g, 0) for g in favours)
+  for group in (privileged,) if isinstance(privileged, int) else privileged:
+    _check.count("privileged", group, 0)
   names = (statistics,) if isinstance(statistics, str) else tuple(statistics)
   for name in names:
     _check.choice("statistics", name, _STATISTICS)
@@ -109,7 +109,7 @@ def reject_option(
 
   def init(data: Batch, **unused: Any) -> RejectOptionState:
     del unused
-    side = np.isin(np.arange(binary(data, _BY).num_groups), _groups(favours, data))
+    side = np.isin(np.arange(binary(data, _BY).num_groups), privileged_groups(privileged, data))
     t = jnp.linspace(lowest, highest, thresholds)[:, None]
     t, m = jnp.broadcast_arrays(t, jnp.minimum(t, 1 - t) * jnp.linspace(0.0, 1.0, margins))
     t, m = t.reshape(-1), m.reshape(-1)
@@ -132,23 +132,14 @@ def reject_option(
   ) -> tuple[Batch, RejectOptionState]:
     del params, unused
     score = jax.nn.softmax(binary(batch, _BY).logits)[:, 1]
-    sign = jnp.where(np.isin(np.arange(batch.num_groups), _groups(favours, batch)), 1, -1)
+    sign = jnp.where(
+      np.isin(np.arange(batch.num_groups), privileged_groups(privileged, batch)), 1, -1
+    )
     by_group = score[:, None] > state.threshold + sign * state.margin
     said = of_groups(batch, by_group.astype(score.dtype), score > state.threshold, rows=True)
     return decide(batch, said, False, key), state
 
   return Transform(init, update, writes=("logits",))
-
-
-def _groups(privileged: tuple[int, ...], data: Batch) -> tuple[int, ...]:
-  """The privileged groups, or ValueError where the data has no such or no other groups."""
-  if max(privileged, default=data.num_groups) >= data.num_groups:
-    raise ValueError(
-      f"privileged must be groups of the data, below {data.num_groups}, got {privileged}"
-    )
-  if len(set(privileged)) == data.num_groups:
-    raise ValueError(f"privileged must leave a group that is not, got all: {privileged}")
-  return privileged
 
 
 def _difference(name: str, hits: jax.Array, size: jax.Array) -> jax.Array:

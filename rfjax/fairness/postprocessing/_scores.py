@@ -1,9 +1,23 @@
 """What methods that act on scores share: rows by group, and probabilities made logits."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
 from rfjax.core import Batch, ratio
+
+
+def privileged_groups(privileged: int | Sequence[int], data: Batch) -> tuple[int, ...]:
+  """The privileged groups, or ValueError where the data has no such or no other groups."""
+  groups = (privileged,) if isinstance(privileged, int) else tuple(privileged)
+  if not groups or min(groups) < 0 or max(groups) >= data.num_groups:
+    raise ValueError(
+      f"privileged must be groups of the data, from 0 to {data.num_groups - 1}, got {groups}"
+    )
+  if len(set(groups)) == data.num_groups:
+    raise ValueError(f"privileged must leave a group that is not, got all: {groups}")
+  return groups
 
 
 def weighted_membership(data: Batch) -> jax.Array:
