@@ -44,7 +44,7 @@ def masses(rows: Rows) -> jax.Array:
 
 
 def of_scores(rows: Rows) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Scores [K, N], masses [N, G] and their sums [G]; warns the caller of the measure of empty groups."""
+  """Scores [K, N], masses [N, G] and their sums [G]; empty groups are warned of."""
   _, p = rows.one_vs_rest()
   mass = masses(rows)
   size = jnp.sum(mass, axis=0)
