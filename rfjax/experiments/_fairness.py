@@ -43,7 +43,8 @@ def measure(said: rfjax.Batch, *, soft: bool) -> dict[str, jax.Array]:
 def trainer(settings: Settings, recipe: Recipe, table: data.Table) -> Any:
   """The run of a method, `train(seed, strength)`."""
   network = architectures.logistic(table.batch.num_classes)
-  tx = optax.adam(settings.learning_rate)
+  tx = optax.chain(recipe.tx(), optax.adam(settings.learning_rate))
+  lots = recipe.acts == "output" or recipe.learn is not None
   fractions = _VALIDATION if not table.test_rows else (0.75, 0.25)
 
   def fitted(method: Any, given: rfjax.Batch, key: jax.Array) -> rfjax.TrainState:
@@ -66,16 +67,17 @@ def trainer(settings: Settings, recipe: Recipe, table: data.Table) -> Any:
         given = given.replace(y=repaired.y, weight=repaired.weight)
       else:
         given = rfjax.transform(made, given, key=key)
-    method = rfjax.chain(made) if recipe.acts == "training" else rfjax.chain()
-    state = fitted(method, given, key)
-    said = {name: rfjax.predict(network, state, rows) for name, rows in held_out.items()}
-    adjusts = recipe.acts == "output"
-    if adjusts:
-      fit_on = said["validation"]
-      said = {
-        name: rfjax.transform(made, rows, key=key, fitted_on=fit_on) for name, rows in said.items()
-      }
-    return {name: measure(rows, soft=adjusts) for name, rows in said.items()}
+    if recipe.learn is not None:
+      predict = recipe.learn(settings.criterion, strength, given)
+    else:
+      method = rfjax.chain(made) if recipe.acts == "training" else rfjax.chain()
+      state = fitted(method, given, key)
+      predict = lambda rows: rfjax.predict(network, state, rows)
+    said = {name: predict(rows) for name, rows in held_out.items()}
+    if recipe.acts == "output":
+      adjust = lambda rows: rfjax.transform(made, rows, key=key, fitted_on=said["validation"])
+      said = {name: adjust(rows) for name, rows in said.items()}
+    return {name: measure(rows, soft=lots) for name, rows in said.items()}
 
   return train
 

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from rfjax.core import Transform, chain
+import optax
+
+from rfjax.core import Batch, Transform, chain
 from rfjax.fairness import inprocessing, postprocessing, preprocessing
 
 STATISTICS = {
@@ -20,14 +22,19 @@ class Recipe(NamedTuple):
     make: the transform for a criterion and a strength, which may be traced.
     acts: on what; what acts on the output is fitted on the validation set.
     strengths: one run each; a method without a strength has one, which it does not read.
+    learn: what trains in the place of `fit`, on a criterion, a strength and the training set; it
+      returns what fills a data set with log-odds of decisions.
+    tx: what goes in front of the optimizer.
     features: whether it changes the features, of test rows too.
     ranks: whether it needs a ranker: then a plain run says something of the training set first.
     batch_size: rows a step; all of them when None.
   """
 
-  make: Callable[[str, Any], Transform]
+  make: Callable[[str, Any], Transform] = lambda criterion, strength: chain()
   acts: Literal["data", "training", "output"] = "training"
   strengths: tuple[float, ...] = (0.0,)
+  learn: Callable[[str, Any, Batch], Callable[[Batch], Batch]] | None = None
+  tx: Callable[[], optax.GradientTransformation] = optax.identity
   features: bool = False
   ranks: bool = False
   batch_size: int | None = None
@@ -53,6 +60,22 @@ def _mistreatment(criterion: str, strength: Any) -> Transform:
   return chain(*(inprocessing.mistreatment_covariance(strength, kind) for kind in errors))
 
 
+PARITIES = {  # what fairlearn calls the criteria
+  "demographic_parity": "demographic_parity",
+  "equal_opportunity": "true_positive_rate_parity",
+  "equalized_odds": "equalized_odds",
+}
+_BOUNDS = (0.0, 0.02, 0.05, 0.1, 0.2)  # of a difference
+
+
+def _reductions(criterion: str, strength: Any, given: Batch) -> Callable[[Batch], Batch]:
+  # fairlearn's bound is on the distance to all groups together, of two equal groups half of theirs.
+  found = inprocessing.exponentiated_gradient(
+    given, PARITIES[criterion], difference_bound=strength / 2
+  )
+  return found.classifier.predict
+
+
 RECIPES = {
   "plain": Recipe(lambda criterion, strength: chain()),
   "reweighing": Recipe(lambda criterion, strength: preprocessing.reweighing(), "data"),
@@ -68,6 +91,22 @@ RECIPES = {
     "data",
     ranks=True,
   ),
+  "uniform_sampling": Recipe(lambda criterion, strength: preprocessing.uniform_sampling(), "data"),
+  "label_bias_correction": Recipe(
+    lambda criterion, strength: preprocessing.label_bias_correction(criterion)
+  ),
+  "correlation_remover": Recipe(
+    lambda criterion, strength: preprocessing.correlation_remover(strength),
+    "data",
+    (0.25, 0.5, 0.75, 1.0),
+    features=True,
+  ),
+  "disparate_impact_remover": Recipe(
+    lambda criterion, strength: preprocessing.disparate_impact_remover(strength),
+    "data",
+    (0.25, 0.5, 0.75, 1.0),
+    features=True,
+  ),
   "gap": Recipe(
     lambda criterion, strength: inprocessing.gap(strength, STATISTICS[criterion]),
     strengths=_RATES,
@@ -81,6 +120,39 @@ RECIPES = {
     strengths=_RATES,
   ),
   "mistreatment_covariance": Recipe(_mistreatment, strengths=_RATES),
+  "relative_gap": Recipe(
+    lambda criterion, strength: inprocessing.relative_gap(strength, STATISTICS[criterion]),
+    strengths=(0.005, 0.01, 0.02, 0.05, 0.1),
+  ),
+  "prejudice_remover": Recipe(
+    lambda criterion, strength: inprocessing.prejudice_remover(strength),
+    strengths=(1.0, 2.0, 5.0, 10.0, 20.0),
+  ),
+  "lagrangian": Recipe(
+    lambda criterion, strength: inprocessing.lagrangian(strength, STATISTICS[criterion]),
+    strengths=_BOUNDS,
+  ),
+  "proxy_lagrangian": Recipe(
+    lambda criterion, strength: inprocessing.proxy_lagrangian(strength, STATISTICS[criterion]),
+    strengths=_BOUNDS,
+  ),
+  "exponentiated_gradient": Recipe(learn=_reductions, strengths=_BOUNDS),
+  "fairbatch": Recipe(
+    lambda criterion, strength: inprocessing.fairbatch(criterion, strength),
+    strengths=(0.005, 0.02),
+    batch_size=100,
+  ),
+  "adversarial_debiasing": Recipe(
+    lambda criterion, strength: inprocessing.adversarial_debiasing(strength, criterion),
+    strengths=_LAWS,
+    tx=inprocessing.project_against,
+  ),
+  "gradient_reversal": Recipe(
+    lambda criterion, strength: inprocessing.gradient_reversal(
+      strength, criterion, inputs="logits"
+    ),
+    strengths=_LAWS,
+  ),
   "equalized_odds": Recipe(lambda criterion, strength: postprocessing.equalized_odds(), "output"),
   "equal_opportunity": Recipe(
     lambda criterion, strength: postprocessing.equal_opportunity(),
@@ -93,5 +165,21 @@ RECIPES = {
     ),
     "output",
     (0.01, 0.05, 0.1),
+  ),
+  "threshold_optimizer": Recipe(
+    lambda criterion, strength: postprocessing.threshold_optimizer(PARITIES[criterion]), "output"
+  ),
+  "wasserstein_barycenter": Recipe(
+    lambda criterion, strength: postprocessing.wasserstein_barycenter(strength),
+    "output",
+    (0.25, 0.5, 0.75, 1.0),
+  ),
+  "plug_in_equal_opportunity": Recipe(
+    lambda criterion, strength: postprocessing.plug_in_equal_opportunity(), "output"
+  ),
+  "linear_post": Recipe(
+    lambda criterion, strength: postprocessing.linear_post(criterion, tolerance=strength),
+    "output",
+    (0.001, 0.02, 0.05, 0.1, 0.2),
   ),
 }

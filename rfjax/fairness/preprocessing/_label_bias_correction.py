@@ -24,7 +24,7 @@ class LabelBiasCorrectionState(NamedTuple):
 
 
 def label_bias_correction(
-  constraint: str = "demographic_parity",
+  criterion: str = "demographic_parity",
   *,
   learning_rate: float | jax.Array = 1.0,
   every: int = 1,
@@ -48,7 +48,7 @@ def label_bias_correction(
   that cannot, or that stops early.
 
   Args:
-    constraint: "demographic_parity", "equal_opportunity" or "equalized_odds".
+    criterion: "demographic_parity", "equal_opportunity" or "equalized_odds".
     learning_rate: eta, at least 0; may be traced.
     every: epochs from one step of the multipliers to the next, at least 1.
 
@@ -73,7 +73,7 @@ def label_bias_correction(
     >>> state.method.multipliers.shape
     (1, 2)
   """
-  _check.choice("constraint", constraint, tuple(_PARTS))
+  _check.choice("criterion", criterion, tuple(_PARTS))
   _check.number("learning_rate", learning_rate, 0.0, open_high=True)
   every = _check.count("every", every)
 
@@ -83,7 +83,7 @@ def label_bias_correction(
       raise ValueError(
         f"num_classes must be 2 for {_NAME}, got {data.num_classes}: make the labels binary"
       )
-    return LabelBiasCorrectionState(jnp.zeros((len(_PARTS[constraint]), data.num_groups)))
+    return LabelBiasCorrectionState(jnp.zeros((len(_PARTS[criterion]), data.num_groups)))
 
   def refresh(
     data: Batch, state: LabelBiasCorrectionState, params: Any = None, *, epoch: Any, **unused: Any
@@ -91,7 +91,7 @@ def label_bias_correction(
     del params, unused
     data.require("logits", "group", "weight", by=_NAME)
     moves = (jnp.asarray(epoch) > 0) & (jnp.asarray(epoch) % every == 0)
-    gap = jnp.stack([_violation(data, label) for label in _PARTS[constraint]])
+    gap = jnp.stack([_violation(data, label) for label in _PARTS[criterion]])
     multipliers = state.multipliers + jnp.where(moves, learning_rate * gap, 0)
     exponent = jnp.matmul(data.membership, multipliers.T, precision="highest")
     exponent = jnp.where(data.y == 1, exponent[:, 0], -exponent[:, -1])

@@ -13,12 +13,12 @@ from rfjax import architectures
 from rfjax.fairness import preprocessing
 
 KEY, ROWS = jax.random.key(0), 80
-CONSTRAINTS = ("demographic_parity", "equal_opportunity", "equalized_odds")
+CRITERIA = ("demographic_parity", "equal_opportunity", "equalized_odds")
 
 
-@functools.partial(jax.jit, static_argnames=("constraint", "every"))
-def refresh(data, logits, multipliers, epoch, constraint, every=1):
-  method = preprocessing.label_bias_correction(constraint, learning_rate=0.7, every=every)
+@functools.partial(jax.jit, static_argnames=("criterion", "every"))
+def refresh(data, logits, multipliers, epoch, criterion, every=1):
+  method = preprocessing.label_bias_correction(criterion, learning_rate=0.7, every=every)
   state = method.init(data)._replace(multipliers=multipliers)
   view, state = method.refresh(data.fill(logits), state, epoch=epoch)
   return view.weight, state.multipliers
@@ -38,7 +38,7 @@ def data_of(y, group, weight):
   return data.replace(weight=jnp.asarray(weight))
 
 
-def violations(decided, y, group, weight, constraint):
+def violations(decided, y, group, weight, criterion):
   """mean(d) - mean(d of the group), over all, the positives, or each label in turn."""
   known = group.any(1)
   everyone = np.ones(ROWS, bool)
@@ -49,7 +49,7 @@ def violations(decided, y, group, weight, constraint):
   }
   mean = lambda part, share: np.average(decided[part], weights=(weight * share)[part])
   return np.array(
-    [[mean(part, known) - mean(part, group[:, g]) for g in range(3)] for part in parts[constraint]]
+    [[mean(part, known) - mean(part, group[:, g]) for g in range(3)] for part in parts[criterion]]
   )
 
 
@@ -63,20 +63,20 @@ def authors_weights(y, group, m):
   return np.array(out)
 
 
-@pytest.mark.parametrize("constraint", CONSTRAINTS)
-def test_a_step_is_the_authors(constraint):
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_step_is_the_authors(criterion):
   y, group, logits, given = table(0)
   group[3:6], given[6:9] = 0, 0
-  m = np.random.default_rng(1).normal(size=(2 if constraint == "equalized_odds" else 1, 3))
+  m = np.random.default_rng(1).normal(size=(2 if criterion == "equalized_odds" else 1, 3))
   data = data_of(y, group, given)
-  gap = violations(logits.argmax(1), y, group, given, constraint)
+  gap = violations(logits.argmax(1), y, group, given, criterion)
   for epoch, moved in ((0, m), (4, m + 0.7 * gap)):
-    weight, new = refresh(data, logits, jnp.asarray(m, jnp.float32), epoch, constraint)
+    weight, new = refresh(data, logits, jnp.asarray(m, jnp.float32), epoch, criterion)
     np.testing.assert_allclose(new, moved, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(weight, given * 2 * authors_weights(y, group, moved), rtol=1e-5)
-  if constraint == "demographic_parity":
+  if criterion == "demographic_parity":
     for epoch, goes in ((1, False), (2, False), (3, True), (6, True)):
-      new = refresh(data, logits, jnp.zeros((1, 3)), epoch, constraint, every=3)[1]
+      new = refresh(data, logits, jnp.zeros((1, 3)), epoch, criterion, every=3)[1]
       assert np.any(new) == goes
 
 
