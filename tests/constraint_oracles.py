@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from sklearn.base import BaseEstimator
 
 import rfjax
 from rfjax import architectures, metrics
+from rfjax.fairness import inprocessing
 
 NETWORK = architectures.logistic()
 
@@ -85,3 +87,35 @@ def step(method):
 
 def adam(rate=0.05):
   return optax.adam(rate)
+
+
+def decisions(seed=0, rows=80, count=25, groups=2):
+  """A finite class: every column is the decisions of a hypothesis; the first two are constant."""
+  rng = np.random.default_rng(seed)
+  y, group = rng.integers(0, 2, rows), rng.integers(0, groups, rows)
+  right = rng.random((rows, count)) < 0.5 + 0.4 * rng.random(count)
+  columns = np.where(right, y[:, None], 1 - y[:, None]) * 1.0
+  favours = rng.random((rows, count)) < 0.5 * rng.random(count)
+  columns = np.where(favours, group[:, None] > 0, columns)
+  columns[:, 0], columns[:, 1] = 0, 1
+  return columns, y, group
+
+
+class Column(BaseEstimator):
+  """For fairlearn: the column with the least weighted error."""
+
+  def fit(self, x, y, sample_weight):
+    self.best_ = np.argmin(np.abs(x - np.asarray(y)[:, None]).T @ np.asarray(sample_weight))
+    return self
+
+  def predict(self, x):
+    return x[:, self.best_]
+
+
+def column_oracle():
+  """For us, the same."""
+  return inprocessing.Oracle(
+    init=lambda x: jnp.zeros((), jnp.int32),
+    fit=lambda x, y, w, _: jnp.argmin(w @ jnp.abs(x - y[:, None])).astype(jnp.int32),
+    decide=lambda h, x: x[:, h],
+  )

@@ -33,6 +33,8 @@ from rfjax.fairness.inprocessing._gap import gap as gap
 from rfjax.fairness.inprocessing._gradient_reversal import gradient_reversal as gradient_reversal
 from rfjax.fairness.inprocessing._gradient_reversal import reversal_schedule as reversal_schedule
 from rfjax.fairness.inprocessing._gradient_surgery import gradient_surgery as gradient_surgery
+from rfjax.fairness.inprocessing._grid_search import GridSearch as GridSearch
+from rfjax.fairness.inprocessing._grid_search import grid_search as grid_search
 from rfjax.fairness.inprocessing._group_dro import GroupDROState as GroupDROState
 from rfjax.fairness.inprocessing._group_dro import group_dro as group_dro
 from rfjax.fairness.inprocessing._hsic import hsic as hsic
