@@ -102,4 +102,10 @@ CASES = {
     num_classes=2,
     appends=5,
   ),
+  "density_ratio_weights": Case(
+    make=lambda s: preprocessing.density_ratio_weights(s, steps=8),
+    neutral=lambda: preprocessing.density_ratio_weights(0.0, steps=2),
+    refused=(((1.5,), {}), ((), {"l2": 0.0}), ((), {"steps": 0})),
+    acts="data",
+  ),
 }

@@ -15,6 +15,12 @@ from rfjax.fairness.preprocessing._correlation_remover import (
 from rfjax.fairness.preprocessing._correlation_remover import (
   correlation_remover as correlation_remover,
 )
+from rfjax.fairness.preprocessing._density_ratio_weights import (
+  DensityRatioWeightsState as DensityRatioWeightsState,
+)
+from rfjax.fairness.preprocessing._density_ratio_weights import (
+  density_ratio_weights as density_ratio_weights,
+)
 from rfjax.fairness.preprocessing._disparate_impact_remover import (
   DisparateImpactRemoverState as DisparateImpactRemoverState,
 )
