@@ -1,5 +1,8 @@
 """In-processing: training is made fair, by penalties, constraints, adversaries and samplers."""
 
+from rfjax.fairness.inprocessing._adafair import AdaFair as AdaFair
+from rfjax.fairness.inprocessing._adafair import adafair as adafair
+from rfjax.fairness.inprocessing._adafair import adafair_vote as adafair_vote
 from rfjax.fairness.inprocessing._adversarial_debiasing import (
   adversarial_debiasing as adversarial_debiasing,
 )
@@ -58,4 +61,7 @@ from rfjax.fairness.inprocessing._proxy_lagrangian import (
 )
 from rfjax.fairness.inprocessing._proxy_lagrangian import proxy_lagrangian as proxy_lagrangian
 from rfjax.fairness.inprocessing._relative_gap import relative_gap as relative_gap
+from rfjax.fairness.inprocessing._stump import Learner as Learner
+from rfjax.fairness.inprocessing._stump import Stump as Stump
+from rfjax.fairness.inprocessing._stump import stump as stump
 from rfjax.fairness.inprocessing._wasserstein import wasserstein as wasserstein
