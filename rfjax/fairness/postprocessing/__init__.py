@@ -21,6 +21,7 @@ from rfjax.fairness.postprocessing._group_thresholds import (
   GroupThresholdsState as GroupThresholdsState,
 )
 from rfjax.fairness.postprocessing._group_thresholds import group_thresholds as group_thresholds
+from rfjax.fairness.postprocessing._last_layer import last_layer as last_layer
 from rfjax.fairness.postprocessing._level_up import LevelUpState as LevelUpState
 from rfjax.fairness.postprocessing._level_up import level_up as level_up
 from rfjax.fairness.postprocessing._linear_post import LinearPostState as LinearPostState
