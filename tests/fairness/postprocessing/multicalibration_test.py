@@ -104,3 +104,14 @@ def test_more_than_two_classes_are_refused():
   data = rfjax.Batch.from_arrays([[0.0]] * 3, [0, 1, 2], [0, 1, 0]).fill(jnp.zeros((3, 3)))
   with pytest.raises(ValueError, match="num_classes must be 2 for multicalibration"):
     postprocessing.multicalibration().init(data, key=KEY, spec=None)
+
+
+def test_scores_stay_probabilities():
+  data = rfjax.Batch.from_arrays(np.zeros((4, 1)), [1, 1, 0, 0], [0, 0, 1, 1])
+  score = jnp.array([0.61, 0.79, 0.39, 0.21])  # the cells move by 0.3, beyond 1 and below 0
+  data = data.fill(jnp.stack([jnp.log1p(-score), jnp.log(score)], axis=1))
+  method = postprocessing.multicalibration(bins=5, rounds=2)
+  state = method.init(data, key=KEY, spec=None)
+  np.testing.assert_allclose(jnp.abs(state.shift), 0.3, rtol=1e-5)
+  fair = rfjax.transform(method, data, key=KEY)
+  np.testing.assert_allclose(jnp.exp(fair.logits[:, 1]), [0.91, 1, 0.09, 0], atol=1e-6)
