@@ -20,6 +20,7 @@ class Rows(NamedTuple):
     weight: [N], at least 0; its type is the one to sum in.
     num_groups: G.
     num_classes: C; None where a traced y_pred leaves it open.
+    whole: whether all weights are 0 or 1, as far as their type tells.
   """
 
   measure: str
@@ -29,6 +30,7 @@ class Rows(NamedTuple):
   weight: jax.Array
   num_groups: int
   num_classes: int | None
+  whole: bool = False
 
   def probability(self, classes: jax.Array) -> jax.Array:
     """Predicted probability of classes int [N, K] or [1, K], as [N, K]; 0 or 1 of a hard one."""
@@ -77,9 +79,8 @@ def read(
   group, num_groups = _check_groups(_array("group", group, (1, 2), len(y)), num_groups)
   dtype = _sum_type(y_pred, group, weight)
   y_pred, group = (jnp.asarray(v, None if _is_integer(v) else dtype) for v in (y_pred, group))
-  return Rows(
-    measure, jnp.asarray(y), y_pred, group, jnp.asarray(weight, dtype), num_groups, num_classes
-  )
+  sizes, whole = (num_groups, num_classes), weight.dtype == bool
+  return Rows(measure, jnp.asarray(y), y_pred, group, jnp.asarray(weight, dtype), *sizes, whole)
 
 
 def read_labels(

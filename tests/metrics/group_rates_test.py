@@ -121,7 +121,9 @@ def test_sums_of_rows_on_four_devices_are_those_of_one():
   @jax.jit
   def apart(y, probs, member, weight):
     rates = metrics.group_rates("true_positive_rate", y, probs, member, weight=weight)
-    return rates, metrics.difference(rates)
+    hard = [jnp.argmax(v, axis=1) for v in (probs, member)]
+    counts = metrics.group_rates("precision", y, *hard, num_groups=3, num_classes=2)
+    return rates, metrics.difference(rates), counts
 
   arrays = [jnp.asarray(v) for v in (y.astype(np.int32), probs, member, weight)]
   single = apart(*arrays)
@@ -138,3 +140,26 @@ def test_a_batch_and_its_arrays_agree():
     a = metrics.group_rates("selection_rate", flow, soft=soft)
     b = metrics.group_rates("selection_rate", y, said, codes, num_classes=3)
     np.testing.assert_allclose(a.value, b.value, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.* counts; such a rate")
+@pytest.mark.parametrize(("classes", "groups"), [(2, 4), (3, 3)])
+def test_counts_by_cell_are_the_sums_over_rows(classes, groups):
+  """Rows that count whole are summed by cell; with weights of 1 they are summed row by row."""
+  rng = np.random.default_rng(0)
+  y, said, group = (rng.integers(k, size=300) for k in (classes, classes, groups))
+  y, said, group = (jnp.asarray(v, jnp.int32) for v in (y, said, group))
+  # Traced codes that are out of range are of no class, and of no group.
+  y, said, group = y.at[:3].set(classes), said.at[2:5].set(-1), group.at[9:12].set(-1)
+  y, said, group = y.at[0].set(classes + 3), said.at[4].set(-5), group.at[20:22].set(groups)
+
+  @jax.jit
+  def both(y, said, group, *weight):
+    options = {"num_groups": groups, "num_classes": classes}
+    return [
+      [metrics.group_rates(name, y, said, group, weight=w, **options) for name in STATISTICS]
+      for w in (None, *weight)
+    ]
+
+  by_cell, by_row = both(y, said, group, jnp.ones(300))
+  jax.tree.map(np.testing.assert_array_equal, by_cell, by_row)
