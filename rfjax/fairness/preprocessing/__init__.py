@@ -35,6 +35,8 @@ from rfjax.fairness.preprocessing._label_bias_correction import (
 from rfjax.fairness.preprocessing._label_bias_correction import (
   label_bias_correction as label_bias_correction,
 )
+from rfjax.fairness.preprocessing._learning_curve import LearningCurve as LearningCurve
+from rfjax.fairness.preprocessing._learning_curve import learning_curve as learning_curve
 from rfjax.fairness.preprocessing._lfr import LFRState as LFRState
 from rfjax.fairness.preprocessing._lfr import lfr as lfr
 from rfjax.fairness.preprocessing._massaging import massaging as massaging
