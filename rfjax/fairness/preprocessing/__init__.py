@@ -51,4 +51,11 @@ from rfjax.fairness.preprocessing._preferential_sampling import (
 )
 from rfjax.fairness.preprocessing._reweighing import ReweighingState as ReweighingState
 from rfjax.fairness.preprocessing._reweighing import reweighing as reweighing
+from rfjax.fairness.preprocessing._slice_tuner import SliceTuner as SliceTuner
+from rfjax.fairness.preprocessing._slice_tuner import slice_plan as slice_plan
+from rfjax.fairness.preprocessing._slice_tuner import slice_tuner as slice_tuner
+from rfjax.fairness.preprocessing._uniform_acquisition import (
+  uniform_acquisition as uniform_acquisition,
+)
 from rfjax.fairness.preprocessing._uniform_sampling import uniform_sampling as uniform_sampling
+from rfjax.fairness.preprocessing._water_filling import water_filling as water_filling
