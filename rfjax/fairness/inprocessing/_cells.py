@@ -110,3 +110,47 @@ def deal(
   place = (start[:, cell] + (slot - (ends - sizes)[cell])) % some[cell]
   served = (slot < ends[-1]) & (count[cell] > 0)
   return jnp.where(served, shuffled[(jnp.cumsum(count) - count)[cell] + place], rows)
+
+
+def draw_batches(
+  shares: jax.Array,
+  data: Batch,
+  lot_key: jax.Array,
+  shuffle_key: jax.Array,
+  batch_size: Any,
+  *,
+  width: int,
+  official_wrap: bool = False,
+) -> jax.Array:
+  """An epoch's batches of the rows that are kept, in shares that follow lambda.
+
+  Args:
+    shares: lambda, [C, G].
+    data: the training set.
+    lot_key: for the groups of rows of soft membership.
+    shuffle_key: for the order of rows in their cells.
+    batch_size: rows asked for in a batch, at most width; may be traced.
+    width: as many batches are drawn as have room for so many rows.
+    official_wrap: as in `deal`.
+
+  Returns:
+    The order, int32 [N // width, width + C (G + 1) // 2], with N in empty slots.
+  """
+  rows = data.num_rows
+  sizes = _sizes(shares, cell_sum(jnp.ones(rows), data), batch_size)
+  cell, cells = draw_cells(data, lot_key), sizes.size
+  return deal(
+    shuffle_cells(uniform(shuffle_key, data), cell, cells + 1),
+    jnp.sum(cell[:, None] == jnp.arange(cells), axis=0),
+    sizes.ravel(),
+    steps=rows // width,
+    slots=width + cells // 2,
+    official_wrap=official_wrap,
+  )
+
+
+def _sizes(shares: jax.Array, count: jax.Array, batch_size: Any) -> jax.Array:
+  """The rows of each cell in a batch, int32 [C, G + 1]; each rounded by itself."""
+  expected = count * (batch_size / jnp.maximum(jnp.sum(count), 1))
+  known = shares * jnp.sum(expected[:, :-1], axis=1, keepdims=True)
+  return jnp.round(jnp.concatenate([known, expected[:, -1:]], axis=1)).astype(jnp.int32)

@@ -3,9 +3,8 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, uniform
+from rfjax.core import Batch, Transform, _check
 from rfjax.fairness.inprocessing import _cells
 
 
@@ -88,26 +87,11 @@ def fairbatch(
     del params, unused
     data.require("group", "cost", "target", by="fairbatch")
     shares = _cells.move_shares(state.shares, data, criterion, rate)
-    rows = data.num_rows
-    batch_size = rows if data.order is None else data.order.shape[1]
-    sizes = _sizes(shares, _cells.cell_sum(jnp.ones(rows), data), batch_size)
+    size = data.num_rows if data.order is None else data.order.shape[1]
     lot_key, shuffle_key = jax.random.split(key)
-    cell, cells = _cells.draw_cells(data, lot_key), sizes.size
-    order = _cells.deal(
-      _cells.shuffle_cells(uniform(shuffle_key, data), cell, cells + 1),
-      jnp.sum(cell[:, None] == jnp.arange(cells), axis=0),
-      sizes.ravel(),
-      steps=rows // batch_size,
-      slots=batch_size + cells // 2,
-      official_wrap=official_wrap,
+    order = _cells.draw_batches(
+      shares, data, lot_key, shuffle_key, size, width=size, official_wrap=official_wrap
     )
     return data.replace(order=order), FairBatchState(shares)
 
   return Transform(init, refresh=refresh, writes=("order",))
-
-
-def _sizes(shares: jax.Array, count: jax.Array, batch_size: int) -> jax.Array:
-  """The rows of each cell in a batch, int32 [C, G + 1]; each rounded by itself."""
-  expected = count * (batch_size / jnp.maximum(jnp.sum(count), 1))
-  known = shares * jnp.sum(expected[:, :-1], axis=1, keepdims=True)
-  return jnp.round(jnp.concatenate([known, expected[:, -1:]], axis=1)).astype(jnp.int32)
