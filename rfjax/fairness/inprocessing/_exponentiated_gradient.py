@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from rfjax.core import Batch, _check
 from rfjax.fairness.inprocessing._game import PRECISION, Game, Store
+from rfjax.fairness.inprocessing._grid_search import GridSearch
 from rfjax.fairness.inprocessing._oracle import Oracle, RandomizedClassifier, logistic_oracle, rows
 from rfjax.fairness.inprocessing._parity_moments import ParityMoments, parity_moments
 
@@ -64,6 +65,7 @@ def exponentiated_gradient(
   iterations: int = 20,
   learning_rate: float | jax.Array = 2.0,
   oracle: Oracle | None = None,
+  grid: GridSearch | None = None,
   answer: str = "program",
   duals: bool = True,
   multiples: tuple[float, ...] = (1.0,),
@@ -92,6 +94,8 @@ def exponentiated_gradient(
     iterations: T, at least 1.
     learning_rate: eta is this over B, and shrinks while the gap does not; may be traced.
     oracle: the learner; `logistic_oracle()` when None.
+    grid: the result of `grid_search` on the same data, by the same oracle, whose answers are there
+      from the start. They hang on no tolerance, so that all tolerances may share them.
     answer: "program" for the best mixture of all answers, a linear program; "smallest_gap" for that
       of the round with the smallest gap, and a stop at a gap of nu, which is fairlearn's rule.
     duals: whether a linear program is solved in each round, and the oracle asked at its
@@ -142,7 +146,7 @@ def exponentiated_gradient(
     multipliers = limit * _share(at.theta, moments.valid)
     total = at.total + multipliers
     store, place = game.respond(at.store, multipliers)
-    stop = at.nu if nu is not None else jnp.where(t == 0, _nu(moments, store.errors[0]), at.nu)
+    stop = at.nu if nu is not None else jnp.where(t == 0, _nu(moments, store.errors[place]), at.nu)
     plays = at.plays.at[place].add(1)
     mixture = plays / (t + 1)
     store, gap = game.gap(store, mixture, total / (t + 1), stop)
@@ -172,7 +176,7 @@ def exponentiated_gradient(
     )
     return new, (multipliers, gap)
 
-  store = game.store(iterations * (1 + len(multiples) * (1 + duals)))
+  store = game.store(iterations * (1 + len(multiples) * (1 + duals)), grid)
   zeros, nothing = jnp.zeros(moments.valid.shape, x.dtype), jnp.zeros_like(store.errors)
   never, stop = jnp.asarray(jnp.inf, x.dtype), jnp.asarray(0 if nu is None else nu, x.dtype)
   rate, done = jnp.asarray(learning_rate / limit, x.dtype), jnp.zeros((), bool)

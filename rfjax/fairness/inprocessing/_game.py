@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rfjax.fairness.inprocessing._grid_search import GridSearch
 from rfjax.fairness.inprocessing._mixture import best_mixture
 from rfjax.fairness.inprocessing._oracle import Oracle
 from rfjax.fairness.inprocessing._parity_moments import ParityMoments
@@ -45,12 +46,17 @@ class Game(NamedTuple):
   limit: Any
   multiples: tuple[float, ...]
 
-  def store(self, size: int) -> Store:
-    """A store without answers."""
+  def store(self, size: int, grid: GridSearch | None = None) -> Store:
+    """A store with room for more answers than those of a grid, if there is one."""
     start, dtype, shape = self.oracle.init(self.x), self.x.dtype, self.moments.valid.shape
     empty = jax.tree.map(lambda leaf: jnp.zeros((size, *leaf.shape), leaf.dtype), start)
     errors, gammas = jnp.zeros(size, dtype), jnp.zeros((size, *shape), dtype)
-    return Store(empty, errors, gammas, jnp.zeros((), jnp.int32), start)
+    if grid is None:
+      return Store(empty, errors, gammas, jnp.zeros((), jnp.int32), start)
+    given = (grid.classifier.hypotheses, grid.errors, grid.gammas)
+    join = lambda a, b: jnp.concatenate([a.astype(b.dtype), b])
+    empty, errors, gammas = jax.tree.map(join, given, (empty, errors, gammas))
+    return Store(empty, errors, gammas, jnp.asarray(len(grid.errors), jnp.int32), start)
 
   def respond(self, store: Store, multipliers: jax.Array, ask: Any = True) -> Any:
     """The best response, which is a stored one unless the oracle finds a better; its place."""

@@ -131,8 +131,7 @@ def logistic_oracle(*, l2: float | jax.Array = 1.0, steps: int = 10) -> Oracle:
       short = jnp.log1p(reach) / jnp.where(reach > 0, reach, 1)
       whole = value(theta + direction, margin + move)
       length = jnp.where((whole <= now) | (reach == 0), 1, short)
-      theta = theta + length * direction
-      margin = dot(full, theta)
+      theta, margin = theta + length * direction, margin + length * move
       return theta, margin, value(theta, margin)
 
     margin = dot(full, start)

@@ -107,11 +107,13 @@ def program(errors, gammas, bound, limit):
 def test_the_best_mixture_is_that_of_highs():
   with jax.enable_x64(True):
     solve = jax.jit(best_mixture)
-    for seed in range(25):
+    for seed in range(60):
       rng = np.random.default_rng(seed)
-      stored, bound = np.arange(30) < rng.integers(1, 31), rng.choice([0.0, 0.01, 0.05])
-      limit, half = rng.choice([1.0, 100.0]), 0.2 * rng.normal(size=(30, 4))
-      errors, gammas = 0.3 + 0.2 * rng.random(30), np.concatenate([half, -half], axis=1)
+      if rng.choice([4, 8, 12]) != 8:  # the 25th is one that goes in circles without Bland's rule
+        continue
+      errors, half = 0.3 + 0.2 * rng.random(40), 0.2 * rng.normal(size=(40, 4))
+      gammas, bound = np.concatenate([half, -half], axis=1), rng.choice([0.0, 0.01, 0.05])
+      limit, stored = rng.choice([1.0, 100.0]), np.arange(40) < rng.integers(1, 41)
       mixture, dual = (np.asarray(v) for v in solve(errors, gammas, stored, bound, limit))
       best = program(errors[stored], gammas[stored], bound, limit)
       violation = max(0, (mixture @ gammas - bound).max())
@@ -137,6 +139,7 @@ def test_the_logistic_oracle_is_the_regression_of_scikit_learn():
     np.testing.assert_array_equal(oracle.decide(found, jnp.asarray(x)), peer.predict(x))
     for label in (0, 1):
       found = fit(x, np.where(weight > 0, label, 1 - label), weight, np.ones(4))
+      np.testing.assert_array_equal(found, [0, 0, 0, 2 * label - 1])
       np.testing.assert_array_equal(oracle.decide(found, jnp.asarray(x)), label)
 
 
