@@ -21,6 +21,12 @@ from rfjax.fairness.preprocessing._density_ratio_weights import (
 from rfjax.fairness.preprocessing._density_ratio_weights import (
   density_ratio_weights as density_ratio_weights,
 )
+from rfjax.fairness.preprocessing._discrimination_decomposition import (
+  DiscriminationDecomposition as DiscriminationDecomposition,
+)
+from rfjax.fairness.preprocessing._discrimination_decomposition import (
+  discrimination_decomposition as discrimination_decomposition,
+)
 from rfjax.fairness.preprocessing._disparate_impact_remover import (
   DisparateImpactRemoverState as DisparateImpactRemoverState,
 )
@@ -40,6 +46,7 @@ from rfjax.fairness.preprocessing._learning_curve import learning_curve as learn
 from rfjax.fairness.preprocessing._lfr import LFRState as LFRState
 from rfjax.fairness.preprocessing._lfr import lfr as lfr
 from rfjax.fairness.preprocessing._massaging import massaging as massaging
+from rfjax.fairness.preprocessing._noise_bounds import noise_bounds as noise_bounds
 from rfjax.fairness.preprocessing._optimized_preprocessing import (
   OptimizedPreprocessingState as OptimizedPreprocessingState,
 )
