@@ -43,8 +43,7 @@ def measure(said: rfjax.Batch, *, soft: bool) -> dict[str, jax.Array]:
 def trainer(settings: Settings, recipe: Recipe, table: data.Table) -> Any:
   """The run of a method, `train(seed, strength)`."""
   network = architectures.logistic(table.batch.num_classes)
-  tx = optax.chain(recipe.tx(), optax.adam(settings.learning_rate))
-  lots = recipe.acts == "output" or recipe.learn is not None
+  tx = optax.adam(settings.learning_rate)
   fractions = _VALIDATION if not table.test_rows else (0.75, 0.25)
 
   def fitted(method: Any, given: rfjax.Batch, key: jax.Array) -> rfjax.TrainState:
@@ -77,7 +76,7 @@ def trainer(settings: Settings, recipe: Recipe, table: data.Table) -> Any:
     if recipe.acts == "output":
       adjust = lambda rows: rfjax.transform(made, rows, key=key, fitted_on=said["validation"])
       said = {name: adjust(rows) for name, rows in said.items()}
-    return {name: measure(rows, soft=lots) for name, rows in said.items()}
+    return {name: measure(rows, soft=recipe.lots) for name, rows in said.items()}
 
   return train
 

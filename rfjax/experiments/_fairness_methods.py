@@ -24,7 +24,7 @@ class Recipe(NamedTuple):
     strengths: one run each; a method without a strength has one, which it does not read.
     learn: what trains in the place of `fit`, on a criterion, a strength and the training set; it
       returns what fills a data set with log-odds of decisions.
-    tx: what goes in front of the optimizer.
+    lots: whether its decisions are by lot, so that what is expected of them is measured.
     features: whether it changes the features, of test rows too.
     ranks: whether it needs a ranker: then a plain run says something of the training set first.
     batch_size: rows a step; all of them when None.
@@ -34,7 +34,7 @@ class Recipe(NamedTuple):
   acts: Literal["data", "training", "output"] = "training"
   strengths: tuple[float, ...] = (0.0,)
   learn: Callable[[str, Any, Batch], Callable[[Batch], Batch]] | None = None
-  tx: Callable[[], optax.GradientTransformation] = optax.identity
+  lots: bool = False
   features: bool = False
   ranks: bool = False
   batch_size: int | None = None
@@ -93,7 +93,10 @@ RECIPES = {
   ),
   "uniform_sampling": Recipe(lambda criterion, strength: preprocessing.uniform_sampling(), "data"),
   "label_bias_correction": Recipe(
-    lambda criterion, strength: preprocessing.label_bias_correction(criterion)
+    lambda criterion, strength: preprocessing.label_bias_correction(
+      criterion, learning_rate=strength
+    ),
+    strengths=(0.02, 0.05, 0.1),
   ),
   "correlation_remover": Recipe(
     lambda criterion, strength: preprocessing.correlation_remover(strength),
@@ -129,23 +132,27 @@ RECIPES = {
     strengths=(1.0, 2.0, 5.0, 10.0, 20.0),
   ),
   "lagrangian": Recipe(
-    lambda criterion, strength: inprocessing.lagrangian(strength, STATISTICS[criterion]),
+    lambda criterion, strength: inprocessing.lagrangian(
+      strength, STATISTICS[criterion], hard=False
+    ),
     strengths=_BOUNDS,
   ),
   "proxy_lagrangian": Recipe(
     lambda criterion, strength: inprocessing.proxy_lagrangian(strength, STATISTICS[criterion]),
     strengths=_BOUNDS,
   ),
-  "exponentiated_gradient": Recipe(learn=_reductions, strengths=_BOUNDS),
+  "exponentiated_gradient": Recipe(learn=_reductions, strengths=_BOUNDS, lots=True),
   "fairbatch": Recipe(
     lambda criterion, strength: inprocessing.fairbatch(criterion, strength),
     strengths=(0.005, 0.02),
     batch_size=100,
   ),
+  # The plain game: with Zhang's projection Adam at a constant rate goes in circles here.
   "adversarial_debiasing": Recipe(
-    lambda criterion, strength: inprocessing.adversarial_debiasing(strength, criterion),
+    lambda criterion, strength: inprocessing.adversarial_debiasing(
+      strength, criterion, tx=optax.adam(0.05)
+    ),
     strengths=_LAWS,
-    tx=inprocessing.project_against,
   ),
   "gradient_reversal": Recipe(
     lambda criterion, strength: inprocessing.gradient_reversal(
@@ -153,10 +160,11 @@ RECIPES = {
     ),
     strengths=_LAWS,
   ),
-  "equalized_odds": Recipe(lambda criterion, strength: postprocessing.equalized_odds(), "output"),
+  "equalized_odds": Recipe(
+    lambda criterion, strength: postprocessing.equalized_odds("error"), "output", lots=True
+  ),
   "equal_opportunity": Recipe(
-    lambda criterion, strength: postprocessing.equal_opportunity(),
-    "output",
+    lambda criterion, strength: postprocessing.equal_opportunity("error"), "output", lots=True
   ),
   # In all four data sets class 1 is given more often to group 1.
   "reject_option": Recipe(
@@ -167,7 +175,9 @@ RECIPES = {
     (0.01, 0.05, 0.1),
   ),
   "threshold_optimizer": Recipe(
-    lambda criterion, strength: postprocessing.threshold_optimizer(PARITIES[criterion]), "output"
+    lambda criterion, strength: postprocessing.threshold_optimizer(PARITIES[criterion]),
+    "output",
+    lots=True,
   ),
   "wasserstein_barycenter": Recipe(
     lambda criterion, strength: postprocessing.wasserstein_barycenter(strength),
@@ -181,5 +191,6 @@ RECIPES = {
     lambda criterion, strength: postprocessing.linear_post(criterion, tolerance=strength),
     "output",
     (0.001, 0.02, 0.05, 0.1, 0.2),
+    lots=True,
   ),
 }
