@@ -108,4 +108,10 @@ CASES = {
     refused=(((1.5,), {}), ((), {"l2": 0.0}), ((), {"steps": 0})),
     acts="data",
   ),
+  "fair_gan": Case(
+    make=lambda s: preprocessing.fair_gan(s, noise=2, hidden=3, steps=4),
+    neutral=None,
+    refused=(((-1.0,), {}), ((), {"noise": 0}), ((), {"learning_rate": 0.0}), ((), {"steps": 0})),
+    acts="data",
+  ),
 }

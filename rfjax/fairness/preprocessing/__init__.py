@@ -35,6 +35,8 @@ from rfjax.fairness.preprocessing._disparate_impact_remover import (
 )
 from rfjax.fairness.preprocessing._fair_balance import FairBalanceState as FairBalanceState
 from rfjax.fairness.preprocessing._fair_balance import fair_balance as fair_balance
+from rfjax.fairness.preprocessing._fair_gan import FairGanState as FairGanState
+from rfjax.fairness.preprocessing._fair_gan import fair_gan as fair_gan
 from rfjax.fairness.preprocessing._label_bias_correction import (
   LabelBiasCorrectionState as LabelBiasCorrectionState,
 )
