@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@echo "2/3 installing, a minute or two and 1 GB"
 	@(while sleep 15 >/dev/null; do echo "    still installing"; done) & beat=$$!; trap "kill $$beat" EXIT; \
-	  $(BIN)/python -m pip install -qq --disable-pip-version-check --progress-bar off -e '.[test]' -c constraints.txt
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check --progress-bar off --no-compile -e '.[test]' -c constraints.txt
 	@touch $@
 
 lint: $(READY)
