@@ -7,6 +7,8 @@ import dataclasses
 import pathlib
 from typing import Any
 
+from rfjax.experiments._delegate import delegate
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -77,30 +79,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _crowd.rows(result)
 
 
-def tables(result: Any) -> dict[str, Any]:
-  """The tables that a reader wants first, by title.
-
-  Args:
-    result: what `run` returned.
-
-  Returns:
-    `rfjax.report.Table`s by title.
-  """
-  from rfjax.experiments import _crowd
-
-  return _crowd.tables(result)
-
-
-def report(result: Any, directory: pathlib.Path) -> pathlib.Path:
-  """Writes the page, its tables and the times.
-
-  Args:
-    result: what `run` returned.
-    directory: the folder to write to.
-
-  Returns:
-    The path of the page.
-  """
-  from rfjax.experiments import _crowd
-
-  return _crowd.write(result, directory)
+tables, report = delegate("_crowd")

@@ -9,6 +9,8 @@ import pathlib
 from types import ModuleType
 from typing import Any, Literal
 
+from rfjax.experiments._delegate import delegate
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -105,26 +107,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _module(result.settings).rows(result)
 
 
-def tables(result: Any) -> dict[str, Any]:
-  """The tables that a reader wants first, by title.
-
-  Args:
-    result: what `run` returned.
-
-  Returns:
-    `rfjax.report.Table`s by title.
-  """
-  return _module(result.settings).tables(result)
-
-
-def report(result: Any, directory: pathlib.Path) -> pathlib.Path:
-  """Writes the page, its tables and the times.
-
-  Args:
-    result: what `run` returned.
-    directory: the folder to write to.
-
-  Returns:
-    The path of the page.
-  """
-  return _module(result.settings).write(result, directory)
+tables, report = delegate(lambda result: f"_fr_train_{result.settings.data}")

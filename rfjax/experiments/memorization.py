@@ -7,6 +7,8 @@ import dataclasses
 import pathlib
 from typing import Any, Literal
 
+from rfjax.experiments._delegate import delegate
+
 MAX_CURVES = 6  # that one figure tells apart
 
 
@@ -96,30 +98,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _memorization.rows(result)
 
 
-def tables(result: Any) -> dict[str, Any]:
-  """The tables that a reader wants first, by title.
-
-  Args:
-    result: what `run` returned.
-
-  Returns:
-    `rfjax.report.Table`s by title.
-  """
-  from rfjax.experiments import _memorization
-
-  return _memorization.tables(result)
-
-
-def report(result: Any, directory: pathlib.Path) -> pathlib.Path:
-  """Writes the page, its tables and the times.
-
-  Args:
-    result: what `run` returned.
-    directory: the folder to write to.
-
-  Returns:
-    The path of the page.
-  """
-  from rfjax.experiments import _memorization
-
-  return _memorization.write(result, directory)
+tables, report = delegate("_memorization")

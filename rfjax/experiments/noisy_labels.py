@@ -7,6 +7,8 @@ import dataclasses
 import pathlib
 from typing import Any, Literal
 
+from rfjax.experiments._delegate import delegate
+
 METHODS = (
   "cross_entropy",
   "mae",
@@ -195,30 +197,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _noisy_labels_tables.rows(result)
 
 
-def tables(result: Any) -> dict[str, Any]:
-  """The tables that a reader wants first, by title.
-
-  Args:
-    result: what `run` returned.
-
-  Returns:
-    `rfjax.report.Table`s by title.
-  """
-  from rfjax.experiments import _noisy_labels_tables
-
-  return _noisy_labels_tables.tables(result)
-
-
-def report(result: Any, directory: pathlib.Path) -> pathlib.Path:
-  """Writes the page, its tables and the times.
-
-  Args:
-    result: what `run` returned.
-    directory: the folder to write to.
-
-  Returns:
-    The path of the page.
-  """
-  from rfjax.experiments import _noisy_labels_tables
-
-  return _noisy_labels_tables.write(result, directory)
+tables, report = delegate("_noisy_labels_tables")

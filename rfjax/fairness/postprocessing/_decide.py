@@ -1,9 +1,13 @@
 """What all post-processing shares: how decisions become logits, and what is asked of the data."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, uniform
+from rfjax.core import Batch, _check, uniform
+
+OBJECTIVES = ("balanced", "error")
 
 
 def binary(batch: Batch, by: str) -> Batch:
@@ -14,6 +18,13 @@ def binary(batch: Batch, by: str) -> Batch:
       f"num_classes must be 2 for {by}, got {batch.num_classes}: make the labels binary"
     )
   return batch
+
+
+def check_costs(objective: str, false_positive_cost: Any, false_negative_cost: Any) -> None:
+  """Refuses an unknown objective, and what is no cost of an error."""
+  _check.choice("objective", objective, OBJECTIVES)
+  _check.number("false_positive_cost", false_positive_cost, 0.0, open_high=True)
+  _check.number("false_negative_cost", false_negative_cost, 0.0, open_high=True)
 
 
 def decide(batch: Batch, probability: jax.Array, randomize: bool, key: jax.Array) -> Batch:

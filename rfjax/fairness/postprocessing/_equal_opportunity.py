@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, group_sum, ratio
-from rfjax.fairness.postprocessing._decide import binary
+from rfjax.core import Batch, Transform, group_sum, ratio
+from rfjax.fairness.postprocessing._decide import binary, check_costs
 from rfjax.fairness.postprocessing._equalized_odds import group_rates, mix
 
 _BY = "equal_opportunity"
-_OBJECTIVES = ("balanced", "error")
 
 
 class EqualOpportunityState(NamedTuple):
@@ -73,9 +72,7 @@ def equal_opportunity(
     >>> jax.nn.softmax(fair.logits)[:, 1].tolist()
     [0.0, 1.0, 0.0, 0.0, 0.5, 0.5]
   """
-  _check.choice("objective", objective, _OBJECTIVES)
-  _check.number("false_positive_cost", false_positive_cost, 0.0, open_high=True)
-  _check.number("false_negative_cost", false_negative_cost, 0.0, open_high=True)
+  check_costs(objective, false_positive_cost, false_negative_cost)
 
   def init(data: Batch, **unused: Any) -> EqualOpportunityState:
     del unused

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, group_mean, ratio
-from rfjax.fairness.postprocessing._decide import binary, decide
+from rfjax.core import Batch, Transform, group_mean, ratio
+from rfjax.fairness.postprocessing._decide import binary, check_costs, decide
 
 _BY = "equalized_odds"
-_OBJECTIVES = ("balanced", "error")
 
 
 class EqualizedOddsState(NamedTuple):
@@ -70,9 +69,7 @@ def equalized_odds(
     >>> jax.nn.softmax(fair.logits)[:, 1].tolist()
     [0.0, 1.0, 0.0, 0.0, 0.0, 0.5]
   """
-  _check.choice("objective", objective, _OBJECTIVES)
-  _check.number("false_positive_cost", false_positive_cost, 0.0, open_high=True)
-  _check.number("false_negative_cost", false_negative_cost, 0.0, open_high=True)
+  check_costs(objective, false_positive_cost, false_negative_cost)
 
   def init(data: Batch, **unused: Any) -> EqualizedOddsState:
     del unused

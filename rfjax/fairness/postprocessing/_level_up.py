@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from rfjax.core import Batch, Transform, _check
-from rfjax.fairness.postprocessing._decide import binary
+from rfjax.fairness.postprocessing._decide import binary, check_costs
 from rfjax.fairness.postprocessing._elements import choose, cuts, losses, rates, shift
 
 _BY = "level_up"
-_OBJECTIVES = ("error", "balanced")
 # Statistics of which more is better.
 _STATISTICS = (
   "true_positive_rate",
@@ -93,9 +92,7 @@ def level_up(
   """
   _check.number("minimum", minimum, 0.0, 1.0)
   _check.choice("statistic", statistic, _STATISTICS)
-  _check.choice("objective", objective, _OBJECTIVES)
-  _check.number("false_positive_cost", false_positive_cost, 0.0, open_high=True)
-  _check.number("false_negative_cost", false_negative_cost, 0.0, open_high=True)
+  check_costs(objective, false_positive_cost, false_negative_cost)
 
   def init(data: Batch, **unused: Any) -> LevelUpState:
     del unused

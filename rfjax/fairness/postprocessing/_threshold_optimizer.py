@@ -6,12 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from rfjax.core import Batch, Transform, _check, count, ratio
-from rfjax.fairness.postprocessing._decide import binary, decide
+from rfjax.fairness.postprocessing._decide import binary, check_costs, decide
 from rfjax.fairness.postprocessing._elements import Cuts, cuts, losses, scores
 from rfjax.fairness.postprocessing._hull import at, best_window, first_largest, upper_hull
 
 _BY = "threshold_optimizer"
-_OBJECTIVES = ("error", "balanced")
 _ODDS = "equalized_odds"
 # Which cells, of false and of true positives, the rate that must be equal counts.
 _CELLS = {
@@ -114,9 +113,7 @@ def threshold_optimizer(
     [0.0, 1.0, 0.0, 1.0]
   """
   _check.choice("constraint", constraint, tuple(_CELLS))
-  _check.choice("objective", objective, _OBJECTIVES)
-  _check.number("false_positive_cost", false_positive_cost, 0.0, open_high=True)
-  _check.number("false_negative_cost", false_negative_cost, 0.0, open_high=True)
+  check_costs(objective, false_positive_cost, false_negative_cost)
   _check.number("tol", tol, 0.0, 1.0)
   _check.count("grid_size", grid_size)
   odds = constraint == _ODDS
