@@ -104,7 +104,6 @@ def _strength(name: str, value: float) -> str:
 def tables(result: Result) -> dict[str, report.Table]:
   """The methods at the strengths that validation picks; every setting; the hull."""
   criterion, interval = result.settings.criterion, report.mean_interval
-  others = [c for c in DISPARITIES if c != criterion]
   base = {m: chosen(result, BASELINE, m) for m in ("accuracy", *DISPARITIES)}
   compared, every = [], []
   for name in result.data:
@@ -113,13 +112,12 @@ def tables(result: Result) -> dict[str, report.Table]:
     difference = lambda m, at=at: report.paired_difference(at[m], base[m])
     strengths = np.array(RECIPES[name].strengths)
     mean = float(strengths[picked(result, name)].mean()) if len(strengths) > 1 else None
-    rest = [interval(at[m]) for m in others]
     pair = [
       cell
       for m in ("accuracy", criterion)
       for cell in (interval(at[m]), None if same else difference(m))
     ]
-    compared.append((name, mean, *pair, *rest))
+    compared.append((name, mean, *pair))
     for i, strength in enumerate(strengths):
       cells = [interval(_values(result, name, m)[i]) for m in base]
       every.append((name, _strength(name, strength), *cells))
@@ -134,8 +132,7 @@ def tables(result: Result) -> dict[str, report.Table]:
   where = f"{result.settings.data}, {_named(criterion)}"
   return {
     "methods": report.Table(
-      ("method", "mean strength", "accuracy", "- plain", _named(criterion), "- plain ",
-       *map(_named, others)),
+      ("method", "mean strength", "accuracy", "- plain", _named(criterion), "- plain "),
       compared,
       caption=f"{where}: at the strengths that validation picks",
       notes=(
@@ -170,24 +167,38 @@ def _series(result: Result, name: str, label: str | None = None) -> report.Serie
   return report.Series(label or name, *means, *halves)
 
 
+def _figure(result: Result, drawn: list[report.Series], what: str) -> report.Figure:
+  """Accuracy against disparity, beside the point of plain training."""
+  return report.frontier(
+    drawn,
+    xlabel=f"{_named(result.settings.criterion)} (difference between groups)",
+    ylabel="accuracy",
+    marks=[_series(result, BASELINE, "unmitigated")],
+    caption=f"Accuracy and disparity on the test set of {result.settings.data}, {what}; left and"
+    " above is better. Bars and bands are 95 % intervals of the mean over splits and seeds.",
+  )
+
+
+def _hull_figure(result: Result) -> report.Figure:
+  """The path of `hull`, on the test set."""
+  kept = hull(result)
+  measures = (result.settings.criterion, "accuracy")
+  at = [np.array([_values(result, n, m)[i] for n, i in kept]) for m in measures]
+  x, y = (report.mean_interval(values) for values in at)
+  means, halves = np.array([x.mean, y.mean]), np.array([x.half_width, y.half_width])
+  names = [f"{n} {_strength(n, RECIPES[n].strengths[i])}".strip() for n, i in kept]
+  series = report.Series("hull", *means, *halves, names=names)
+  return _figure(result, [series], "along the hull of all methods together")
+
+
 def _figures(result: Result) -> dict[str, list[report.Figure]]:
-  """The frontiers by room, each with the unmitigated point and the hull."""
-  criterion = result.settings.criterion
-  unmitigated = _series(result, BASELINE, "unmitigated")
+  """The frontiers by room."""
   found: dict[str, list[report.Figure]] = {}
   for acts, title in _ROOMS.items():
     names = [n for n in result.data if RECIPES[n].acts == acts and n != BASELINE]
     for start in range(0, len(names), _LINES):
       drawn = [_series(result, name) for name in names[start : start + _LINES]]
-      figure = report.frontier(
-        drawn,
-        xlabel=f"{_named(criterion)} (difference between groups)",
-        ylabel="accuracy",
-        marks=[unmitigated],
-        caption=f"Accuracy and disparity on the test set of {result.settings.data}, along each"
-        " method's strengths; left and above is better. Bars and bands are 95 % intervals of the"
-        " mean over splits and seeds.",
-      )
+      figure = _figure(result, drawn, "along each method's strengths")
       found.setdefault(title, []).append(figure)
   return found
 
@@ -217,7 +228,7 @@ def _sentence(result: Result) -> str:
 
 def write(result: Result, directory: pathlib.Path) -> pathlib.Path:
   """Writes the page, the tables and the times."""
-  made, figures, settings = tables(result), _figures(result), result.settings
+  made, frontier, settings = tables(result), _hull_figure(result), result.settings
   first = result.data[BASELINE]
   manifest = report.manifest(
     experiment="fairness",
@@ -230,13 +241,11 @@ def write(result: Result, directory: pathlib.Path) -> pathlib.Path:
     lanes=int(first.attrs["lanes"]),
     block=int(first.attrs["block"]),
   )
-  sections = [report.Section("Methods", [made["methods"], made["hull"]])]
-  sections += [report.Section(title, drawn) for title, drawn in figures.items()]
+  sections = [report.Section("All methods together", [frontier, made["hull"], made["methods"]])]
+  sections += [report.Section(title, drawn) for title, drawn in _figures(result).items()]
   sections.append(report.Section("Settings", [made["settings"]]))
   page = report.page("Fair training", _sentence(result), sections, manifest)
   name = f"fairness-{settings.data}-{settings.criterion}"
   files = report.write_report(directory, name, page=page, tables=made, times=result.seconds)
-  for drawn in figures.values():
-    drawn[0].png(directory / f"{name}.png")
-    break
+  frontier.png(directory / f"{name}.png")
   return files[0]

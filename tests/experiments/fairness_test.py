@@ -100,7 +100,8 @@ def test_a_short_run_makes_a_whole_report(tmp_path):
   plain, odds = (next(r for r in rows if r["method"] == n) for n in ("plain", "equalized_odds"))
   assert odds["validation_equalized_odds"] < 1e-5 < plain["validation_equalized_odds"]
   page = fairness.report(result, tmp_path)
-  assert "unmitigated" in page.read_text(encoding="utf-8")
+  text = page.read_text(encoding="utf-8")
+  assert "unmitigated" in text and "along the hull of all methods together" in text
   assert (tmp_path / f"{page.stem}.png").exists()
   table = fairness.tables(result)["methods"]
   assert [row[0] for row in table.rows] == ["plain", *SMALL.method.split(",")]
