@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from rfjax.core import Batch, ratio
 from rfjax.metrics._cells import Rate, drop_single, warn_empty
-from rfjax.metrics._cumulative import cumulative, masses, worst_pair
+from rfjax.metrics._cumulative import cumulative, worst_pair
 from rfjax.metrics._gap import DIFFERENCE
 from rfjax.metrics._rows import Rows, read
 
@@ -18,7 +18,7 @@ _PAIR = "pair of a row of class {} and one of another"
 def _of_classes(rows: Rows) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Scores [K, N] and the masses of positive and negative rows, [K, N, G]; warns of none."""
   y, p = rows.one_vs_rest()
-  mass = masses(rows)
+  mass = rows.mass
   positive, negative = (y.T[:, :, None] * mass, (1 - y.T)[:, :, None] * mass)
   warn_empty(rows, _PAIR, (jnp.sum(positive, axis=1) * jnp.sum(negative, axis=1)).T)
   return p.T, positive, negative

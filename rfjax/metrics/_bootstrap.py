@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from rfjax.core import Batch, _check
 from rfjax.metrics._cells import Rate
-from rfjax.metrics._rows import _array, _weight
+from rfjax.metrics._rows import read_array, read_weight
 
 
 class Bootstrap(NamedTuple):
@@ -59,9 +59,13 @@ def bootstrap(
   k^{(b)} \sim \mathrm{Multinomial}(n, 1/n), \quad b = 1, \dots, B$$
 
   To draw n rows with repetition is to weight each by how often it was drawn. So the data stay where
-  they are, and all B values are one program. A draw without rows of some cell leaves that cell's
-  rate out of its quantiles. It treats rows as independent, and says nothing about the spread of
-  training.
+  they are, and all B values are one program. It treats rows as independent, and says nothing about
+  the spread of training.
+
+  Of a measure that gives a `Rate`, such as `group_rates`, a draw without rows of some cell leaves
+  that cell out of its quantiles. One that compares rates gives a number for such a draw too, by the
+  groups that are left, and 0 difference where only one is: so intervals of differences between tiny
+  groups reach down to 0 by themselves.
 
   Args:
     measure: `measure(*data, weight=...)`, whose result may be any tree of arrays and `Rate`. Other
@@ -115,7 +119,7 @@ def _weights(data: tuple[Any, ...], weight: Any) -> jax.Array:
   if not data:
     raise ValueError("data must hold what the measure reads, got nothing: pass arrays or a Batch")
   if isinstance(data[0], Batch):
-    return jnp.asarray(_weight(data[0], weight), jnp.float32)
+    return jnp.asarray(read_weight(data[0], weight), jnp.float32)
   rows = len(np.asarray(data[0])) if not hasattr(data[0], "shape") else data[0].shape[0]
   weight = np.ones(rows) if weight is None else weight
-  return jnp.asarray(_array("weight", weight, (1,), rows), jnp.float32)
+  return jnp.asarray(read_array("weight", weight, (1,), rows), jnp.float32)

@@ -38,10 +38,7 @@ def _errors(rows: Rows, num_bins: int, binning: Binning) -> Rate:
   _check.choice("binning", binning, get_args(Binning))
   place = _equal_width if binning == "equal_width" else _equal_mass
   label, score = rows.one_vs_rest()
-  member = rows.group
-  if member.ndim == 1:
-    member = jax.nn.one_hot(member, rows.num_groups, dtype=rows.weight.dtype)
-  member = rows.weight[:, None] * member
+  member = rows.mass
 
   def of_cell(mass: jax.Array, label: jax.Array, score: jax.Array) -> jax.Array:
     bins = place(score, mass, num_bins)

@@ -140,7 +140,10 @@ def _counted(rows: Rows) -> Rows:
     return rows
   place = lambda codes: jnp.clip(codes, -1, rows.num_classes) + 1
   cell = (rows.group * shape[1] + place(rows.y)) * shape[2] + place(rows.y_pred)
-  weight = group_sum(rows.weight, cell, math.prod(shape))
+  # Whole numbers, since float32 stops counting at 2**24.
+  weight = group_sum(rows.weight.astype(jnp.int32), cell, math.prod(shape)).astype(
+    rows.weight.dtype
+  )
   group, y, y_pred = (jnp.asarray(axis.ravel(), jnp.int32) for axis in np.indices(shape))
   return rows._replace(y=y - 1, y_pred=y_pred - 1, group=group, weight=weight)
 

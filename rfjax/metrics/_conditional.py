@@ -18,7 +18,10 @@ def _cells(rows: Rows, control: Any, num_controls: int | None) -> tuple[Rows, in
   strata, count = read_codes("control", control, len(rows.y), num_controls)
   groups = rows.num_groups
   if rows.group.ndim == 1:
-    return rows._replace(group=strata * groups + rows.group, num_groups=count * groups), count
+    # A code of no group must not become one of the next stratum.
+    known = (rows.group >= 0) & (rows.group < groups)
+    cell = jnp.where(known, strata * groups + rows.group, count * groups)
+    return rows._replace(group=cell, num_groups=count * groups), count
   one_hot = jax.nn.one_hot(strata, count, dtype=rows.group.dtype)
   member = (one_hot[:, :, None] * rows.group[:, None, :]).reshape(len(rows.y), -1)
   return rows._replace(group=member, num_groups=count * groups), count

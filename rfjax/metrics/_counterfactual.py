@@ -1,7 +1,7 @@
 """Counterfactual fairness: the prediction that somebody would get as a member of another group."""
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +9,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, _check, ratio
+from rfjax.metrics._gap import Aggregate
 from rfjax.metrics._individuals import apart
 from rfjax.metrics._rows import Rows, read
 
 Counterfactual = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
-Others = Literal["mean", "worst_case"]
 
 
 def flip_column(column: int, values: ArrayLike | None = None) -> Counterfactual:
@@ -28,13 +28,14 @@ def flip_column(column: int, values: ArrayLike | None = None) -> Counterfactual:
 
   Args:
     column: of x [N, d], that holds the sensitive attribute.
-    values: what the column says for each group, [G]; its code when None.
+    values: what the column says for each group, [G]; its code when None. A group beyond them gives
+      NaN.
 
   Returns:
     `counterfactual(x, group, other) -> x'` for `counterfactual_unfairness`.
 
   Raises:
-    ValueError: where the column is no integer.
+    ValueError: where the column is no integer, or, when called, not one of x.
 
   References:
     Kusner, Loftus, Russell, Silva, Counterfactual fairness, NeurIPS 2017 (on why flipping is not
@@ -52,7 +53,10 @@ def flip_column(column: int, values: ArrayLike | None = None) -> Counterfactual:
 
   def counterfactual(x: jax.Array, group: jax.Array, other: jax.Array) -> jax.Array:
     del group
-    return x.at[:, column].set(jnp.asarray(other if codes is None else codes[other], x.dtype))
+    if column >= x.shape[1]:
+      raise ValueError(f"column must be one of the {x.shape[1]} columns of x, got {column}")
+    said = other if codes is None else jnp.take(codes, other, mode="fill", fill_value=jnp.nan)
+    return x.at[:, column].set(jnp.asarray(said, x.dtype))
 
   return counterfactual
 
@@ -65,7 +69,7 @@ def counterfactual_unfairness(
   counterfactual: Counterfactual,
   num_groups: int | None = None,
   weight: ArrayLike | None = None,
-  agg: Others = "mean",
+  agg: Aggregate = "mean",
 ) -> jax.Array:
   r"""How much predictions would change, had each individual been of another group.
 
@@ -105,7 +109,7 @@ def counterfactual_unfairness(
     >>> float(metrics.counterfactual_unfairness(predict, x, [0, 1], counterfactual=shift))
     0.5
   """
-  _check.choice("agg", agg, get_args(Others))
+  _check.choice("agg", agg, get_args(Aggregate))
   facts, rows = _read(x, group, num_groups, weight)
   weights, others = rows.weight, jnp.arange(rows.num_groups)
 

@@ -35,18 +35,10 @@ def cumulative(score: jax.Array, mass: jax.Array) -> Cumulative:
   return Cumulative(score, jnp.where(first[:, None] > 0, total[first - 1], 0), total[last])
 
 
-def masses(rows: Rows) -> jax.Array:
-  """How much of a row's weight each group has, [N, G]."""
-  member = rows.group
-  if member.ndim == 1:
-    member = jax.nn.one_hot(member, rows.num_groups, dtype=rows.weight.dtype)
-  return rows.weight[:, None] * member
-
-
 def of_scores(rows: Rows) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Scores [K, N], masses [N, G] and their sums [G]; empty groups are warned of."""
   _, p = rows.one_vs_rest()
-  mass = masses(rows)
+  mass = rows.mass
   size = jnp.sum(mass, axis=0)
   warn_empty(rows, "row", size[:, None])
   return p.T, mass, size

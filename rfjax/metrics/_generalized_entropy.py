@@ -118,7 +118,8 @@ def theil_index(
     soft: as in `accuracy`.
 
   Returns:
-    [], in [0, ln n], where 0 is equal: the largest over the C classes one-vs-rest if C > 2.
+    [], at least 0, where 0 is equal, and at most ln n of equal weights: the largest over the C
+    classes one-vs-rest if C > 2.
 
   Raises:
     ValueError: for bad labels, predictions, weights or lengths.

@@ -1,7 +1,7 @@
 """Individual fairness: similar individuals, similar predictions, by a Lipschitz condition."""
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, _check, ratio
+from rfjax.metrics._gap import Aggregate
 from rfjax.metrics._individuals import Individuals, apart, individuals
-
-Pairs = Literal["worst_case", "mean"]
 
 
 def euclidean(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -38,7 +37,7 @@ def lipschitz_violation(
   key: jax.Array,
   lipschitz: Any = 1.0,
   pairs: int = 10_000,
-  agg: Pairs = "worst_case",
+  agg: Aggregate = "worst_case",
   distance: Callable[[jax.Array, jax.Array], jax.Array] = euclidean,
   num_classes: int | None = None,
   weight: ArrayLike | None = None,
@@ -80,7 +79,7 @@ def lipschitz_violation(
     >>> float(metrics.lipschitz_violation(x, probs, key=jax.random.key(0), lipschitz=0.25))
     0.25
   """
-  _check.choice("agg", agg, get_args(Pairs))
+  _check.choice("agg", agg, get_args(Aggregate))
   _check.number("lipschitz", lipschitz, 0, np.inf, open_high=True)
   soft = isinstance(x, Batch)
   rows = individuals("lipschitz_violation", x, y_pred, num_classes, weight, soft)

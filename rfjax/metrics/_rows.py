@@ -41,6 +41,14 @@ class Rows(NamedTuple):
     first = self.y_pred[:, None]
     return jnp.where(classes == 1, first, 1 - first)
 
+  @property
+  def mass(self) -> jax.Array:
+    """How much of a row's weight each group has, [N, G]."""
+    member = self.group
+    if member.ndim == 1:
+      member = jax.nn.one_hot(member, self.num_groups, dtype=self.weight.dtype)
+    return self.weight[:, None] * member
+
   def one_vs_rest(self) -> tuple[jax.Array, jax.Array]:
     """0-1 labels and probabilities [N, K]: of class 1 of two (K = 1), else of each one (K = C)."""
     if self.num_classes is None:
@@ -69,14 +77,14 @@ def read(
     return _read_batch(measure, y_true, weight, soft, overall)
   if soft:
     raise ValueError("soft is True without a Batch: pass probabilities as y_pred instead")
-  y = _array("y_true", y_true, (1,))
-  y_pred = _array("y_pred", y_pred, (1, 2), len(y))
-  weight = _array("weight", np.ones(len(y), bool) if weight is None else weight, (1,), len(y))
+  y = read_array("y_true", y_true, (1,))
+  y_pred = read_array("y_pred", y_pred, (1, 2), len(y))
+  weight = read_array("weight", np.ones(len(y), bool) if weight is None else weight, (1,), len(y))
   _check_values("weight", weight, np.inf, "be finite and at least 0", "give padding rows weight 0")
   y, y_pred, num_classes = _check_classes(y, y_pred, num_classes)
   if overall:
     group, num_groups = np.zeros(len(y), np.int32), 1
-  group, num_groups = _check_groups(_array("group", group, (1, 2), len(y)), num_groups)
+  group, num_groups = _check_groups(read_array("group", group, (1, 2), len(y)), num_groups)
   dtype = _sum_type(y_pred, group, weight)
   y_pred, group = (jnp.asarray(v, None if _is_integer(v) else dtype) for v in (y_pred, group))
   sizes, whole = (num_groups, num_classes), weight.dtype == bool
@@ -96,9 +104,9 @@ def read_labels(
     _refuse_extra(group=group, num_groups=num_groups, num_classes=num_classes)
     batch = y_true.require("group", by=measure)
     y, num_groups, num_classes = batch.y, batch.num_groups, batch.num_classes
-    group, weight = _group(batch), _weight(batch, weight)
+    group, weight = _group(batch), read_weight(batch, weight)
   else:
-    y = _codes("y_true", _array("y_true", y_true, (1,)), num_classes, 2)[0]
+    y = _codes("y_true", read_array("y_true", y_true, (1,)), num_classes, 2)[0]
   return read(measure, y, y, group, num_groups, num_classes, weight, False)
 
 
@@ -115,10 +123,10 @@ def _group(batch: Batch) -> Any:
   return jnp.where(batch.valid, batch.group, 0)
 
 
-def _weight(batch: Batch, weight: Any) -> Any:
+def read_weight(batch: Batch, weight: Any) -> Any:
   if weight is None:
     return batch.valid
-  return batch.valid * _array("weight", weight, (1,), batch.num_rows)
+  return batch.valid * read_array("weight", weight, (1,), batch.num_rows)
 
 
 def _read_batch(measure: str, batch: Batch, weight: Any, soft: bool, overall: bool) -> Rows:
@@ -128,7 +136,7 @@ def _read_batch(measure: str, batch: Batch, weight: Any, soft: bool, overall: bo
     if bad.any():
       raise ValueError(f"logits must be numbers, got nan ({_check._rows(bad)}): training diverged")
   y_pred = jax.nn.softmax(logits) if soft else jnp.argmax(logits, axis=-1)
-  group, weight = _group(batch), _weight(batch, weight)
+  group, weight = _group(batch), read_weight(batch, weight)
   sizes = batch.num_groups, batch.num_classes
   return read(measure, batch.y, y_pred, group, *sizes, weight, False, overall)
 
@@ -137,7 +145,7 @@ def read_codes(name: str, values: Any, rows: int, count: int | None) -> tuple[ja
   """Reads integer codes [N] beside the rows of a measure, such as strata, and their number."""
   if count is not None:
     count = _check.count(f"num_{name}s", count)
-  values, seen = _codes(name, _array(name, values, (1,), rows), count, 1)
+  values, seen = _codes(name, read_array(name, values, (1,), rows), count, 1)
   if seen is None:
     raise ValueError(f"num_{name}s is None and a traced {name} does not tell it: pass num_{name}s=")
   return jnp.asarray(values), seen
@@ -147,7 +155,7 @@ def _is_integer(values: Any) -> bool:
   return jnp.issubdtype(values.dtype, np.integer)
 
 
-def _array(name: str, values: Any, axes: tuple[int, ...], rows: int | None = None) -> Any:
+def read_array(name: str, values: Any, axes: tuple[int, ...], rows: int | None = None) -> Any:
   """An array, on the host unless it is a JAX array, of as many axes and rows as it must have."""
   if values is None:
     raise ValueError(f"{name} is None: pass {name}=, or a Batch alone")

@@ -1,13 +1,15 @@
 """Correlation of scores and groups."""
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, ratio
+from rfjax.core import Batch, _check, ratio
 from rfjax.metrics._gap import Aggregate
 from rfjax.metrics._score_hsic import centred
-from rfjax.metrics._scores import Scores, aggregate, check_compared, read_scores
+from rfjax.metrics._scores import Scores, aggregate, read_scores
 
 
 def score_correlation(
@@ -53,7 +55,7 @@ def score_correlation(
     >>> round(float(metrics.score_correlation(y, y_pred, group)), 4)
     0.7071
   """
-  check_compared("between_groups", agg)
+  _check.choice("agg", agg, get_args(Aggregate))
   found = read_scores(
     "score_correlation", y_true, y_pred, group, num_groups, num_classes, weight, label
   )

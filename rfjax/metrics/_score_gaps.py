@@ -7,6 +7,8 @@ from jax.typing import ArrayLike
 from rfjax.core import Batch, _check, ratio
 from rfjax.metrics._cumulative import cumulative, of_scores, worst_pair
 from rfjax.metrics._rows import read
+from rfjax.metrics._score_wasserstein import wasserstein_of
+from rfjax.metrics._scores import read_scores
 
 
 def _distribution(score: jax.Array, mass: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -81,7 +83,7 @@ def abcc(
   $$\max_{g, h} \int_0^1 |F_g(t) - F_h(t)|\, dt, \qquad F_g(t) = P(s \le t \mid g)$$
 
   exactly, where the authors' code sums over 10,000 points and multiplies by 100. It is the mean
-  demographic parity difference over all thresholds.
+  demographic parity difference over all thresholds, and `score_wasserstein` between groups.
 
   Args:
     y_true: as in `ks_distance`.
@@ -108,16 +110,8 @@ def abcc(
     >>> float(metrics.abcc([0] * 4, scores, group))
     0.25
   """
-  rows = read("abcc", y_true, y_pred, group, num_groups, num_classes, weight, _soft(y_true))
-  scores, mass, size = of_scores(rows)
-
-  def areas(score: jax.Array) -> jax.Array:
-    score, shares = _distribution(score, mass)
-    steps = jnp.diff(score)
-    area = lambda g, h: steps @ jnp.abs(shares[:-1, g] - shares[:-1, h])
-    return worst_pair(area, rows.num_groups, size > 0)
-
-  return jnp.max(jax.vmap(areas)(scores))
+  found = read_scores("abcc", y_true, y_pred, group, num_groups, num_classes, weight, None)
+  return wasserstein_of(found, "between_groups", "worst_case")
 
 
 def abpc(

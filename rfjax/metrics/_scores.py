@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfjax.core import Batch, _check, ratio
+from rfjax.metrics._cells import warn_empty
 from rfjax.metrics._gap import Aggregate, Method
 from rfjax.metrics._rows import read
 
@@ -50,8 +51,10 @@ def read_scores(
   rows = read(measure, y_true, y_pred, group, num_groups, num_classes, weight, soft)
   _, values = rows.one_vs_rest()
   check_label(label, rows.num_classes)
-  member = rows.group if rows.group.ndim == 2 else jax.nn.one_hot(rows.group, rows.num_groups)
-  return scores(values, member * rows.weight[:, None], rows.y, label)
+  found = scores(values, rows.mass, rows.y, label)
+  over = "row" if label is None else f"row of class {label}"
+  warn_empty(rows, over, jnp.sum(found.member, axis=0)[:, None])
+  return found
 
 
 def check_label(label: int | None, num_classes: int | None = None) -> None:

@@ -59,3 +59,57 @@ def test_the_ratio_of_two_groups():
       got = metrics.disparate_impact(y, y_pred, group, weight=weight)
     theirs = stored()[str(seed)]["disparate_impact"]
     np.testing.assert_allclose(got, min(theirs, 1 / theirs), atol=1e-12)
+
+
+INEQUALITY = [
+  ("theil_index", {}, "theil_index", None),
+  ("coefficient_of_variation", {}, "coefficient_of_variation", None),
+  ("generalized_entropy", {"alpha": 1.0}, "generalized_entropy_index", "1"),
+  ("generalized_entropy", {"alpha": 2.0}, "generalized_entropy_index", "2"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "theirs", "alpha"), INEQUALITY)
+def test_inequality_of_benefit(name, options, theirs, alpha):
+  for seed in SEEDS:
+    data, found = aif360_figures.draw(seed), stored()[str(seed)][theirs]
+    with jax.enable_x64(True):
+      got = getattr(metrics, name)(data.y, data.y_pred, **options)
+    np.testing.assert_allclose(got, found if alpha is None else found[alpha], atol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 2.0])
+def test_inequality_between_all_groups(alpha):
+  for seed in SEEDS:
+    data = aif360_figures.draw(seed)
+    found = stored()[str(seed)]["between_all_groups_generalized_entropy_index"][f"{alpha:g}"]
+    with jax.enable_x64(True):
+      got = metrics.between_group_generalized_entropy(data.y, data.y_pred, data.group, alpha=alpha)
+    np.testing.assert_allclose(got, found, atol=1e-12)
+
+
+@pytest.mark.parametrize("concentration", [1.0, 2.0])
+def test_differential_fairness_of_the_labels_and_what_a_classifier_adds(concentration):
+  names = (
+    "smoothed_empirical_differential_fairness of the labels, each group",
+    "differential_fairness_bias_amplification, each group",
+  )
+  for seed in SEEDS:
+    data = aif360_figures.draw(seed)
+    told = {"concentration": concentration, "weight": data.weight}
+    with jax.enable_x64(True):
+      got = (
+        metrics.differential_fairness(data.y, data.y, data.group, **told),
+        metrics.differential_fairness_bias_amplification(data.y, data.y_pred, data.group, **told),
+      )
+    theirs = [stored()[str(seed)][name][f"{concentration:.1f}"] for name in names]
+    np.testing.assert_allclose(got, theirs, atol=1e-12)
+
+
+def test_consistency_of_the_labels():
+  for seed in SEEDS:
+    data = aif360_figures.draw(seed)
+    x = np.column_stack([data.x, data.group])
+    with jax.enable_x64(True):
+      got = metrics.consistency(x, data.y, include_self=True)
+    np.testing.assert_allclose(got, stored()[str(seed)]["consistency of the labels"], atol=1e-12)

@@ -206,3 +206,12 @@ def test_in_jit_and_vmap_they_are_the_same_and_their_slopes_finite():
   assert np.isfinite(slopes).all() and slopes[0].any() and not slopes[3].any()
   with pytest.raises(ValueError, match="num_controls is None and a traced control does not"):
     jax.jit(lambda c: parity(data.y, score, data.group, control=c))(data.control)
+
+
+def test_traced_codes_of_no_group_are_not_of_the_next_stratum():
+  y_pred, control = np.array([1, 0, 1, 1, 0, 1]), np.array([0, 0, 1, 1, 0, 0])
+  group = np.array([0, 1, 0, 1, 2, 2])  # of 2: the last two are of no group
+  measure = jax.jit(lambda g: parity(y_pred, y_pred, g, control=control, num_groups=2, agg="mean"))
+  without = parity(y_pred[:4], y_pred[:4], group[:4], control=control[:4], agg="mean")
+  # Strata are weighed by their rows that have a group.
+  np.testing.assert_allclose(measure(group), without, rtol=1e-6)

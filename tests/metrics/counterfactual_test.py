@@ -119,7 +119,7 @@ def test_a_padded_batch_and_gradients():
 @pytest.mark.parametrize(
   ("arguments", "options", "message"),
   [
-    ((np.zeros((2, 1)), [0, 1]), {"agg": "sum"}, "agg must be one of 'mean', 'worst_case'"),
+    ((np.zeros((2, 1)), [0, 1]), {"agg": "sum"}, "agg must be one of 'worst_case', 'mean'"),
     ((np.zeros((2, 1)), np.eye(2)), {}, r"group must hold integers \[N\]"),
     ((np.zeros((2, 1)), None), {}, "group is None: pass group="),
     ((np.zeros((2, 1)), [0, 2]), {"num_groups": 2}, r"group must lie in \[0, 2\), got 2"),
@@ -133,3 +133,10 @@ def test_bad_arguments_are_refused(arguments, options, message):
     measure(*arguments, **{"model": shift, "predict": lambda x: x[:, 0]} | options)
   with pytest.raises(ValueError, match="column must be an integer of at least 0"):
     metrics.flip_column(-1)
+
+
+def test_flipping_what_is_not_there_does_not_look_fair():
+  x, group, _ = made(5)
+  with pytest.raises(ValueError, match="column must be one of the 2 columns of x, got 5"):
+    measure(x, group, model=metrics.flip_column(5))
+  assert np.isnan(measure(x, group, model=metrics.flip_column(0, [1.0])))

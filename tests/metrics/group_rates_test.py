@@ -163,3 +163,10 @@ def test_counts_by_cell_are_the_sums_over_rows(classes, groups):
 
   by_cell, by_row = both(y, said, group, jnp.ones(300))
   jax.tree.map(np.testing.assert_array_equal, by_cell, by_row)
+
+
+def test_more_rows_are_counted_than_float32_counts_one_by_one():
+  rows = 2**24 + 100_000
+  y, y_pred = np.zeros(rows, np.int8), np.ones(rows, np.int8)
+  rate = metrics.group_rates("selection_rate", y, y_pred, y, num_groups=1, num_classes=2)
+  np.testing.assert_allclose(rate.size, rows, rtol=1e-6)

@@ -190,3 +190,11 @@ def test_many_rows_are_taken_in_blocks():
   signed = np.where(code, 1 / 550, -1 / 550)
   got = jax.jit(metrics.score_mmd, static_argnames="num_groups")(code, scores, code, num_groups=2)
   np.testing.assert_allclose(got, signed @ k @ signed, rtol=1e-9)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_an_empty_group_is_named_outside_jit(measure):
+  y, probs, _, weight = draw(10)
+  two = np.eye(3)[np.arange(40) % 2]
+  with pytest.warns(UserWarning, match=r"no row in group 2 counts"):
+    measure(y, probs, two, weight=weight)
