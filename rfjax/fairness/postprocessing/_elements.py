@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rfjax.core import Batch, ratio
+from rfjax.fairness.postprocessing._hull import first_largest
 from rfjax.metrics import Rate
 from rfjax.metrics._cells import STATISTICS
 from rfjax.metrics._rows import Rows
@@ -91,11 +92,11 @@ def losses(found: Cuts, balanced: bool, cost: Costs) -> jax.Array:
 
 
 def choose(found: Cuts, rate: Rate, loss: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """The cut of least loss of each group, the first of equal ones: threshold and rate, [G] each.
+  """The cut of least loss, up to rounding the first: threshold and rate of each group, [G] each.
 
   A loss of infinity stands for no cut; a group without any keeps its decisions, by threshold 0.
   """
-  best = jnp.argmin(loss, axis=1, keepdims=True)
+  best = first_largest(-loss)[:, None]
   of = lambda values: jnp.take_along_axis(values, best, axis=1)[:, 0]
   some = jnp.isfinite(of(loss))
   return jnp.where(some, of(found.threshold), 0), jnp.where(some, of(rate.value), 0)

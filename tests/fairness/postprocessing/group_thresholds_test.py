@@ -106,6 +106,14 @@ def test_fewest_are_selected_of_equally_near_and_thresholds_are_in_the_middle():
   np.testing.assert_array_equal(fit(data, "selection_rate", 1.0).threshold, [-jnp.inf])
 
 
+@pytest.mark.parametrize("target", [0.1, 0.3, 0.5, 0.7, 0.9])
+def test_rounding_does_not_choose_among_equally_near(target):
+  data = rfjax.Batch.from_arrays([[0.0]] * 5, [0, 1, 0, 1, 1], [0] * 5)
+  data = data.fill(jnp.stack([jnp.zeros(5), jnp.arange(5.0)], axis=1))
+  state = fit(data, "selection_rate", target)  # 0.1 below and 0.1 above are as near
+  np.testing.assert_allclose(state.rate, [target - 0.1], atol=1e-6)
+
+
 def test_neighbouring_floats_are_parted_and_nobody_is_nobody_on_new_rows():
   up = lambda v: np.nextafter(v, np.float32(1))
   low = np.float32(0.3)
