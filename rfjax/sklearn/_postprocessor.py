@@ -1,5 +1,7 @@
 """A classifier of scikit-learn whose decisions are adjusted after training."""
 
+import hashlib
+import numbers
 from typing import Any, Self
 
 import jax
@@ -13,7 +15,7 @@ from sklearn.utils.validation import (
   validate_data,
 )
 
-from rfjax.core import Batch, Transform
+from rfjax.core import NO_ADDRESS, Batch, Transform
 from rfjax.sklearn import _data
 
 
@@ -30,7 +32,8 @@ class Postprocessor(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
       then certain.
     method: a method of `rfjax.fairness.postprocessing`, or a sequence of them.
     prefit: whether the estimator is fitted already, and stays as it is.
-    random_state: of decisions by lot, as in `Classifier`.
+    random_state: of decisions by lot, as in `Classifier`. A row's lot hangs on this, its features
+      and its group, and not on the rows beside it, so that equal rows of a group decide alike.
 
   Attributes:
     estimator_: the fitted classifier.
@@ -134,13 +137,27 @@ class Postprocessor(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
   def _adjusted(self, X: Any, sensitive_features: Any) -> np.ndarray:
     check_is_fitted(self)
-    validate_data(self, X, dtype=None, reset=False)
+    features = validate_data(self, X, dtype=None, reset=False)
     said = self._said(X, None, sensitive_features)
     if self._groups is not None and sensitive_features is None:
       said = said.replace(num_groups=len(self.groups_ or ()))
+    member = None if said.group is None else np.asarray(said.membership)
+    said = said.replace(index=jnp.asarray(_addresses(features, member)))
     method = _data.chained("method", self.method)
     fair = _update(method, said, self.method_state_, _data.key(self.random_state))
     return np.asarray(fair.logits, np.float64)
+
+
+def _addresses(features: np.ndarray, membership: np.ndarray | None) -> np.ndarray:
+  """Addresses of lots [n], of what stands in a row: equal numbers of any type count as equal."""
+  plain = lambda v: float(v) + 0.0 if isinstance(v, numbers.Real) else v  # -0.0 becomes 0.0
+  rows = [[plain(value) for value in row] for row in features.tolist()]
+  groups = [None] * len(rows) if membership is None else membership.tolist()
+  hashed = [
+    hashlib.blake2b(repr(row).encode(), digest_size=8).digest()
+    for row in zip(rows, groups, strict=True)
+  ]
+  return np.array([int.from_bytes(h, "big") % NO_ADDRESS for h in hashed], np.int32)
 
 
 def _update(method: Transform, said: Batch, state: Any, key: jax.Array) -> Batch:

@@ -1,4 +1,4 @@
-"""The estimators around others: what they give is what `rfjax.transform` gives."""
+"""The estimators around others: they give what `rfjax.transform` gives, by lots of their own."""
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import rfjax
 from rfjax import metrics
 from rfjax.fairness import postprocessing, preprocessing
 from rfjax.sklearn import Postprocessor, Preprocessor
+from rfjax.sklearn._postprocessor import _addresses
 
 ROWS = 80
 
@@ -70,6 +71,34 @@ def test_decisions_by_lot_are_certain_and_repeat(people):
   assert set(lots[0].round(6)) == {0.0, 1.0}
   np.testing.assert_array_equal(lots[0], lots[1])
   assert (lots[0] != lots[2]).any()
+
+
+@pytest.mark.parametrize("base", [LogisticRegression(), LinearSVC()])
+def test_a_row_has_one_lot_alone_or_among_others_and_lots_keep_the_chances(base):
+  rng = np.random.default_rng(2)
+  sex = np.where(rng.random(4000) < 0.5, "f", "m")
+  x = rng.normal(size=(4000, 2)) + 0.7 * (sex == "m")[:, None]
+  y = (x.sum(1) + rng.normal(size=4000) > 0.7).astype(int)
+  base.fit(x, y)
+  fit = lambda method: Postprocessor(base, method, prefit=True).fit(x, y, sensitive_features=sex)
+  chance = fit(postprocessing.equalized_odds()).predict_proba(x, sensitive_features=sex)[:, 1]
+  made = fit(postprocessing.equalized_odds(randomize=True))
+  lots = made.predict(x, sensitive_features=sex)
+  for one in np.unique(chance.round(4)):
+    cell = np.isclose(chance, one, atol=1e-4)
+    assert abs(lots[cell].mean() - one) < 4 * np.sqrt(one * (1 - one) / cell.sum()) + 1e-4
+  unsure = np.flatnonzero((chance > 0.05) & (chance < 0.95))[:30]
+  alone = [made.predict(x[[i]], sensitive_features=sex[[i]])[0] for i in unsure]
+  assert alone == lots[unsure].tolist() and set(alone) == {0, 1}
+
+
+def test_a_lot_hangs_on_the_values_of_a_row_and_not_on_their_type():
+  mixed = np.array([[1, "a"], [2.0, None]], object)
+  for one, two in ([[[0, 1]], [[-0.0, 1.0]]], [mixed[:1], [[1, "a"]]]):
+    np.testing.assert_array_equal(*(_addresses(np.asarray(v, object), None) for v in (one, two)))
+  member = np.eye(2, dtype=np.float32)
+  of = [_addresses(mixed, member), _addresses(mixed, member[::-1]), _addresses(mixed[::-1], member)]
+  assert len(set(np.concatenate(of))) == 4 and of[0].max() < 2**31 - 1
 
 
 def test_groups_that_nobody_has_seen_are_refused(people):
