@@ -19,7 +19,8 @@ class Recipe(NamedTuple):
   """How the experiment makes a method.
 
   Attributes:
-    make: the transform for a criterion and a strength, which may be traced.
+    make: the transform for a criterion and a strength, which may be traced; where `favours`, also
+      for the group that is given class 1 most often.
     acts: on what; what acts on the output is fitted on the validation set.
     strengths: one run each; a method without a strength has one, which it does not read.
     learn: what trains in the place of `fit`, on a criterion, a strength and the training set; it
@@ -27,16 +28,18 @@ class Recipe(NamedTuple):
     lots: whether its decisions are by lot, so that what is expected of them is measured.
     features: whether it changes the features, of test rows too.
     ranks: whether it needs a ranker: then a plain run says something of the training set first.
+    favours: whether it must be told which group is favoured.
     batch_size: rows a step; all of them when None.
   """
 
-  make: Callable[[str, Any], Transform] = lambda criterion, strength: chain()
+  make: Callable[..., Transform] = lambda criterion, strength: chain()
   acts: Literal["data", "training", "output"] = "training"
   strengths: tuple[float, ...] = (0.0,)
   learn: Callable[[str, Any, Batch], Callable[[Batch], Batch]] | None = None
   lots: bool = False
   features: bool = False
   ranks: bool = False
+  favours: bool = False
   batch_size: int | None = None
 
 
@@ -166,13 +169,13 @@ RECIPES = {
   "equal_opportunity": Recipe(
     lambda criterion, strength: postprocessing.equal_opportunity("error"), "output", lots=True
   ),
-  # In all four data sets class 1 is given more often to group 1.
   "reject_option": Recipe(
-    lambda criterion, strength: postprocessing.reject_option(
-      1, STATISTICS[criterion], lower=-strength, upper=strength
+    lambda criterion, strength, favoured: postprocessing.reject_option(
+      favoured, STATISTICS[criterion], lower=-strength, upper=strength
     ),
     "output",
     (0.01, 0.05, 0.1),
+    favours=True,
   ),
   "threshold_optimizer": Recipe(
     lambda criterion, strength: postprocessing.threshold_optimizer(PARITIES[criterion]),

@@ -46,10 +46,32 @@ def test_every_method_trains(table, name):
 
 
 @pytest.mark.parametrize("name", fairness.METHODS)
-def test_every_method_can_be_asked_for_its_criteria(name):
+def test_every_method_can_be_asked_for_its_criteria(table, name):
+  recipe = RECIPES[name]
+  told = (_fairness.favoured(table),) if recipe.favours else ()
   for criterion in fairness.METHODS[name]:
-    made = RECIPES[name].make(criterion, RECIPES[name].strengths[0])
-    assert isinstance(made, rfjax.Transform)
+    if recipe.learn is None:
+      assert isinstance(recipe.make(criterion, recipe.strengths[0], *told), rfjax.Transform)
+    else:
+      learn = lambda given: recipe.learn(criterion, recipe.strengths[0], given)(given)
+      said = jax.eval_shape(learn, table.batch)
+      assert said.logits.shape == (table.batch.num_rows, 2)
+
+
+def test_reject_option_takes_from_the_favoured_group_whatever_its_number(table):
+  other = table._replace(batch=table.batch.replace(group=1 - table.batch.group))
+  assert [_fairness.favoured(t) for t in (table, other)] == [1, 0]
+  settings = dataclasses.replace(SMALL, epochs=100)
+  train = _fairness.trainer(settings, RECIPES["reject_option"], other)
+  found = jax.jit(train)(np.uint32(0), np.float32(0.05))["validation"]
+  assert found["demographic_parity"] <= 0.05 + 1e-6  # the bound that it was asked for
+  assert found["accuracy"] > 0.7  # of the other group's rows it would take, or leave, nearly all
+
+
+def test_who_is_favoured_is_not_read_from_the_test_set(table):
+  y = table.batch.y.at[-100:].set(1 - table.batch.group[-100:])
+  given = table._replace(batch=table.batch.replace(y=y))
+  assert [_fairness.favoured(t) for t in (given, given._replace(test_rows=100))] == [0, 1]
 
 
 def _result(**points):
@@ -79,7 +101,8 @@ def test_validation_picks_the_most_accurate_within_the_tolerance_else_the_faires
 def test_the_hull_is_the_hull_of_all_that_coins_could_give():
   rng = np.random.default_rng(1)
   points = rng.uniform(size=(30, 2))
-  result = _result(a=(points[:15], points[:15]), b=(points[15:], points[15:]))
+  others = rng.uniform(size=(30, 2))  # what validation says makes the hull, and no test set
+  result = _result(a=(points[:15], others[:15]), b=(points[15:], others[15:]))
   found = [points[15 * (name == "b") + i] for name, i in _fairness_tables.hull(result)]
   corners = set()
   for angle in np.linspace(0, np.pi / 2, 20_001)[1:-1]:  # the best of every price of fairness
