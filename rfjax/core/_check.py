@@ -255,13 +255,13 @@ def choice(name: str, value: Any, options: tuple[Any, ...]) -> None:
     raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}")
 
 
-def seeds(values: Any) -> np.ndarray:
+def seeds(values: Any, name: str = "seed") -> np.ndarray:
   """Checks seeds [R] against [0, 2**32), outside which they alias others; returns uint32."""
-  values = _integers("seed", values, "pass whole numbers")
+  values = _integers(name, values, "pass whole numbers")
   bad = (values < 0) | (values >= SEED_LIMIT)
   if bad.any():
     raise ValueError(
-      f"seed must lie in [0, 2**32), got {values[bad][0]}: outside it seeds repeat others"
+      f"{name} must lie in [0, 2**32), got {values[bad][0]}: outside it seeds repeat others"
     )
   return values.astype(np.uint32)
 

@@ -30,8 +30,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
       cross-entropy when None.
     preprocessing: what acts on the training set before, such as `preprocessing.reweighing()`; in
       the same forms.
-    network: a `Network`, or a function of the number of classes that makes one; logistic
-      regression when None.
+    network: a `Network`, or a function of the number of classes that makes one, which `fit` calls
+      once; logistic regression when None.
     tx: an optax transformation; Adam at 0.05 when None.
     epochs: passes over the data.
     batch_size: rows a step; all of them when None.
@@ -115,10 +115,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
     groups = None if sensitive_features is None else _data.Groups.of(sensitive_features)
     data = _data.batch(X, codes, len(self.classes_), groups, sensitive_features, sample_weight)
     self.groups_ = None if groups is None else groups.names()
+    self._asked, self._network = self.network, _network(self.network, len(self.classes_))
     self.state_, self.log_ = _fit(
       data,
       _data.key(self.random_state),
-      network=self._network(),
+      network=self._network,
       method=method,
       repair=repair,
       tx=_plain_tx() if self.tx is None else self.tx,
@@ -144,18 +145,22 @@ class Classifier(ClassifierMixin, BaseEstimator):
     likeliest = np.argmax(self._logits(X), axis=1)
     return self.classes_[likeliest]
 
-  def _network(self) -> Network:
-    classes = len(self.classes_)
-    if self.network is None:
-      return _plain_network(classes)
-    return self.network if isinstance(self.network, Network) else self.network(classes)
+  def __getstate__(self) -> dict[str, Any]:
+    # A network holds functions that do not pickle, but what it is made from may.
+    state: Any = super().__getstate__()
+    return {name: value for name, value in state.items() if name != "_network"}
+
+  def __setstate__(self, state: dict[str, Any]) -> None:
+    super().__setstate__(state)
+    if "_asked" in state:
+      self._network = _network(self._asked, len(self.classes_))
 
   def _logits(self, X: Any) -> np.ndarray:
     check_is_fitted(self)
     X = validate_data(self, X, dtype=np.float64, reset=False)
     rows = np.pad(X, ((0, -len(X) % _BLOCK), (0, 0)))
     blocks = [
-      _predict(_data.batch(block, None, len(self.classes_)), self.state_, network=self._network())
+      _predict(_data.batch(block, None, len(self.classes_)), self.state_, network=self._network)
       for block in rows.reshape(-1, _BLOCK, X.shape[1])
     ]
     return np.concatenate(blocks)[: len(X)].astype(np.float64)
@@ -168,6 +173,12 @@ _BLOCK = 256  # rows of one call: one program serves any number of them, with th
 @functools.cache
 def _plain_network(classes: int) -> Network:
   return architectures.logistic(classes)
+
+
+def _network(asked: Network | Callable[[int], Network] | None, classes: int) -> Network:
+  if asked is None:
+    return _plain_network(classes)
+  return asked if isinstance(asked, Network) else asked(classes)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import rfjax
-from rfjax.core import Batch
+from rfjax.core import Batch, _check
 
 
 class Groups:
@@ -116,7 +116,7 @@ def key(random_state: Any) -> jax.Array:
   from sklearn.utils import check_random_state
 
   if isinstance(random_state, int | np.integer):
-    return jax.random.key(int(random_state) % 2**32)
+    return jax.random.key(int(_check.seeds([random_state], "random_state")[0]))
   return jax.random.key(check_random_state(random_state).randint(2**31 - 1))
 
 

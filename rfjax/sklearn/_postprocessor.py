@@ -137,7 +137,7 @@ class Postprocessor(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
   def _adjusted(self, X: Any, sensitive_features: Any) -> np.ndarray:
     check_is_fitted(self)
-    features = validate_data(self, X, dtype=None, reset=False)
+    features: Any = validate_data(self, X, dtype=None, reset=False)
     said = self._said(X, None, sensitive_features)
     if self._groups is not None and sensitive_features is None:
       said = said.replace(num_groups=len(self.groups_ or ()))

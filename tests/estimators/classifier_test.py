@@ -1,5 +1,7 @@
 """The classifier is `rfjax.fit`, with arrays and data frames at its door."""
 
+import copy
+
 import jax
 import numpy as np
 import optax
@@ -107,11 +109,34 @@ def test_it_repeats_its_bits_for_any_number_of_rows(people):
   assert (other.decision_function(x) != one.decision_function(x)).any()
 
 
+def test_a_function_makes_one_network_that_compiles_once_and_stays(people):
+  x, y, _ = people
+  made, traced = [], []
+
+  def network(classes):
+    plain = architectures.mlp([3], classes)
+    made.append(classes)
+    return plain._replace(apply=lambda *a, **k: traced.append(1) or plain.apply(*a, **k))
+
+  fitted = Classifier(network=network, epochs=2).fit(x, y)
+  said = fitted.predict_proba(pd.concat([x] * 9))[:ROWS]  # blocks
+  before = len(traced)
+  np.testing.assert_array_equal(fitted.predict_proba(x), said)
+  assert made == [2] and len(traced) == before
+  fitted.set_params(network=architectures.mlp([5]))
+  np.testing.assert_array_equal(fitted.predict_proba(x), said)
+  copied = copy.deepcopy(fitted)  # as a pickle does, it makes anew what was made
+  np.testing.assert_array_equal(copied.predict_proba(x), said)
+  assert made == [2, 2]
+
+
 @pytest.mark.parametrize(
   ("settings", "arguments", "says"),
   [
     ({"method": "gap"}, {}, "method must be a Transform"),
     ({"epochs": -1}, {}, "epochs must be"),
+    ({"random_state": -1}, {}, r"random_state must lie in \[0, 2\*\*32\), got -1"),
+    ({"random_state": 2**32}, {}, "random_state must lie in"),
     ({}, {"sensitive_features": [None] * ROWS}, "without missing values"),
     ({}, {"sensitive_features": [0] * (ROWS - 1)}, f"must have {ROWS} rows"),
     ({"method": inprocessing.gap(1.0)}, {}, "needs group"),
