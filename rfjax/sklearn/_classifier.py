@@ -136,9 +136,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
   def predict_proba(self, X: Any) -> np.ndarray:
     """The probability of each class [n, C], in the order of `classes_`."""
-    logits = self._logits(X)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)
+    return _data.probs(self._logits(X))
 
   def predict(self, X: Any) -> np.ndarray:
     """The likeliest label [n]; no sensitive feature is needed."""

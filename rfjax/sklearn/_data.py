@@ -129,3 +129,22 @@ def chained(name: str, given: Any) -> rfjax.Transform:
   if isinstance(given, list | tuple) and all(isinstance(t, rfjax.Transform) for t in given):
     return rfjax.chain(*given)
   raise ValueError(f"{name} must be a Transform, a sequence of them or None, got {given!r}")
+
+
+def updated(method: rfjax.Transform, data: Batch, state: Any, key: jax.Array) -> Batch:
+  """What a fitted method makes of rows."""
+  arguments = {"key": key, "step": 0, "epoch": 0, "forward": None}
+  return method.update(data, state, None, **arguments)[0]
+
+
+def codes(classes: np.ndarray, y: Any) -> tuple[np.ndarray, np.ndarray]:
+  """Codes [n] of labels by the sorted classes, and where there is such a class [n]."""
+  y = np.asarray(y)
+  found = np.searchsorted(classes, y).clip(max=len(classes) - 1)
+  return found, classes[found] == y
+
+
+def probs(logits: np.ndarray) -> np.ndarray:
+  """The softmax [n, C] of logits, in their own precision."""
+  odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+  return odds / odds.sum(axis=1, keepdims=True)

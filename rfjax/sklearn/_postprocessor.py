@@ -4,7 +4,6 @@ import hashlib
 import numbers
 from typing import Any, Self
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone
@@ -15,7 +14,7 @@ from sklearn.utils.validation import (
   validate_data,
 )
 
-from rfjax.core import NO_ADDRESS, Batch, Transform
+from rfjax.core import NO_ADDRESS, Batch
 from rfjax.sklearn import _data
 
 
@@ -72,7 +71,8 @@ class Postprocessor(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
       y: labels [n].
       sensitive_features: as in `Classifier.fit`; the classifier gets them too where its own `fit`
         takes them.
-      sample_weight: as in `Classifier.fit`.
+      sample_weight: how much each row counts [n], at least 0; all 1 when None. The method gets it
+        as it is, and so does the classifier where its own `fit` takes it.
 
     Returns:
       The estimator itself.
@@ -92,10 +92,10 @@ class Postprocessor(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
       takes = lambda name: has_fit_parameter(self.estimator_, name)
       self.estimator_.fit(X, y, **{n: v for n, v in passed.items() if v is not None and takes(n)})
     self.classes_ = self.estimator_.classes_
-    codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
-    if (self.classes_[codes] != y).any():
-      new = np.asarray(y)[self.classes_[codes] != y][:1]
-      raise ValueError(f"y must hold labels that the estimator knows, got {new.tolist()[0]!r}")
+    codes, known = _data.codes(self.classes_, y)
+    if not known.all():
+      new = np.asarray(y)[~known].tolist()[0]
+      raise ValueError(f"y must hold labels that the estimator knows, got {new!r}")
     if sample_weight is not None:
       sample_weight = _check_sample_weight(sample_weight, features, ensure_non_negative=True)
     self._groups = None if sensitive_features is None else _data.Groups.of(sensitive_features)
@@ -107,9 +107,7 @@ class Postprocessor(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
 
   def predict_proba(self, X: Any, *, sensitive_features: Any = None) -> np.ndarray:
     """The probability of each class [n, C] after the method; 0 or 1 for decisions by lot."""
-    logits = self._adjusted(X, sensitive_features)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return odds / odds.sum(axis=1, keepdims=True)
+    return _data.probs(self._adjusted(X, sensitive_features))
 
   def predict(self, X: Any, *, sensitive_features: Any = None) -> np.ndarray:
     """The likeliest label [n] after the method.
@@ -144,7 +142,7 @@ class Postprocessor(MetaEstimatorMixin, ClassifierMixin, BaseEstimator):
     member = None if said.group is None else np.asarray(said.membership)
     said = said.replace(index=jnp.asarray(_addresses(features, member)))
     method = _data.chained("method", self.method)
-    fair = _update(method, said, self.method_state_, _data.key(self.random_state))
+    fair = _data.updated(method, said, self.method_state_, _data.key(self.random_state))
     return np.asarray(fair.logits, np.float64)
 
 
@@ -158,9 +156,3 @@ def _addresses(features: np.ndarray, membership: np.ndarray | None) -> np.ndarra
     for row in zip(rows, groups, strict=True)
   ]
   return np.array([int.from_bytes(h, "big") % NO_ADDRESS for h in hashed], np.int32)
-
-
-def _update(method: Transform, said: Batch, state: Any, key: jax.Array) -> Batch:
-  arguments = {"key": key, "step": 0, "epoch": 0, "forward": None}
-  fair, _ = method.update(said, state, None, **arguments)
-  return fair

@@ -54,7 +54,7 @@ class Preprocessor(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
       X: features [n, d], numbers.
       y: labels [n]; where None, all are alike.
       sensitive_features: as in `Classifier.fit`.
-      sample_weight: as in `Classifier.fit`.
+      sample_weight: how much each row counts [n], at least 0, as it is; all 1 when None.
 
     Returns:
       The transformer itself.
@@ -78,14 +78,12 @@ class Preprocessor(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
   def repair(
     self, X: Any, y: Any = None, *, sensitive_features: Any = None, sample_weight: Any = None
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The repaired features [n, d], labels [n] and weights [n]."""
+    """The repaired features [n, d], labels [n] and weights [n], `sample_weight` multiplied in."""
     check_is_fitted(self)
     X = validate_data(self, X, dtype=np.float64, reset=False)
     data = self._data(X, y, sensitive_features, sample_weight).with_columns("keep", "weight")
-    arguments = {"key": _data.key(self.random_state), "step": 0, "epoch": 0, "forward": None}
-    new, _ = _data.chained("method", self.method).update(
-      data, self.method_state_, None, **arguments
-    )
+    method = _data.chained("method", self.method)
+    new = _data.updated(method, data, self.method_state_, _data.key(self.random_state))
     changed = new.x is not data.x
     repaired = np.asarray(new.x, np.float64) if changed else X
     return repaired, self.classes_[np.asarray(new.y)], np.asarray(new.keep * new.weight, np.float64)
@@ -93,9 +91,8 @@ class Preprocessor(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
   def _data(self, X: np.ndarray, y: Any, sensitive_features: Any, sample_weight: Any) -> Any:
     codes = None
     if y is not None:
-      y = np.asarray(y)
-      codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
-      if len(codes) != len(X) or (self.classes_[codes] != y).any():
+      codes, known = _data.codes(self.classes_, y)
+      if len(codes) != len(X) or not known.all():
         raise ValueError("y must have one label for each row of X, of those that fit has seen")
     if sample_weight is not None:
       sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
