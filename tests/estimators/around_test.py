@@ -131,7 +131,9 @@ def test_a_repair_gives_weights_labels_and_features(people):
   np.testing.assert_allclose(weight, direct.weight, rtol=1e-6)
   assert labels.tolist() == y.tolist()
   how = {"sensitive_features": sex, "sample_weight": np.full(ROWS, 3.0)}  # nothing divides them
-  np.testing.assert_allclose(made.fit(frame, y, **how).repair(frame, y, **how)[2], 3 * weight)
+  np.testing.assert_allclose(
+    made.fit(frame, y, **how).repair(frame, y, **how)[2], 3 * weight, rtol=1e-6
+  )
   with pytest.raises(ValueError, match="one label for each row"):
     made.repair(frame, np.where(y == "no", "perhaps", y), sensitive_features=sex)
 
