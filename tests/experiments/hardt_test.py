@@ -75,9 +75,21 @@ def test_thresholds_on_scores_are_those_of_a_loop(result):
 def test_what_all_groups_have_is_the_mean_of_the_groups(result):
   rows = hardt.rows(result)
   assert len(rows) == 2 * 5 * 3 * 2
-  for every, one, two in zip(*(rows[i : i + 2] for i in (0, 2, 4)), strict=True):
-    low, high = sorted((one["selection_rate"], two["selection_rate"]))
-    assert low <= every["selection_rate"] <= high
+  sizes = {}  # of the groups on the held-out halves: all rows, and those of each label
+  for seed in (0, 1):
+    split = data.split(made_up(None), key=jax.random.key(seed), fractions=(0.2, 0.3, 0.5))
+    y, group = (np.asarray(v) for v in (split.test.y, split.test.group))
+    sizes[seed] = {label: [(group[y == label] == g).sum() for g in (0, 1)] for label in (0, 1)}
+    sizes[seed][None] = [(group == g).sum() for g in (0, 1)]
+  counted = {"true_positive_rate": 1, "false_positive_rate": 0}
+  for block in range(0, len(rows), 6):  # of one way to decide: both runs of all, and of each group
+    for every, one, two in zip(*(rows[block + i : block + i + 2] for i in (0, 2, 4)), strict=True):
+      assert [r["group"] for r in (every, one, two)] == ["all", *result.groups]
+      assert len({(r["scores"], r["decisions"], r["seed"]) for r in (every, one, two)}) == 1
+      for measure in _hardt.MEASURES:
+        weights = sizes[every["seed"]][counted.get(measure)]
+        mean = np.average([one[measure], two[measure]], weights=weights)
+        assert every[measure] == pytest.approx(mean, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", _hardt.SCORES)

@@ -90,9 +90,11 @@ def apply(
 @pytest.mark.parametrize(
   ("criterion", "classes", "groups"),
   [
+    ("demographic_parity", 2, 2),
     ("demographic_parity", 3, 3),
     ("equal_opportunity", 2, 2),
     ("equal_opportunity", 3, 3),
+    ("equalized_odds", 2, 2),
     ("equalized_odds", 3, 2),
   ],
 )

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy.stats import ks_2samp
 
 import rfjax
@@ -56,11 +57,12 @@ def apply(data, fitted_on=None, amount=1.0, randomize=False):
   return np.asarray(_apply(data, fitted_on or data, amount, randomize))
 
 
-def test_scores_are_those_of_a_loop():
-  score, group = apart(0, 80, 3)
+@pytest.mark.parametrize("groups", [2, 3])
+def test_scores_are_those_of_a_loop(groups):
+  score, group = apart(0, 80, groups)
   weight = np.random.default_rng(1).integers(1, 4, 80).astype(float)
   with jax.enable_x64(True):
-    data = filled(score, np.eye(3)[group], weight)
+    data = filled(score, np.eye(groups)[group], weight)
     whole = apply(data)
     np.testing.assert_allclose(whole, oracle(score, group, weight), atol=1e-12)
     np.testing.assert_allclose(apply(data, amount=0.3), score + 0.3 * (whole - score), atol=1e-12)
