@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rfjax.core import Batch, _check, uniform
+from rfjax.fairness.postprocessing._scores import with_probs
 
 OBJECTIVES = ("balanced", "error")
 
@@ -35,7 +36,4 @@ def decide(batch: Batch, probability: jax.Array, randomize: bool, key: jax.Array
   """
   if randomize:
     probability = (uniform(key, batch) < probability).astype(probability.dtype)
-  smallest = jnp.finfo(probability.dtype).tiny
-  log = lambda p: jnp.log(jnp.maximum(p, smallest))
-  logits = jnp.stack([log(1 - probability), log(probability)], axis=1)
-  return batch.replace(logits=logits.astype(batch.logits.dtype))
+  return with_probs(batch, jnp.stack([1 - probability, probability], axis=1))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from rfjax.core import Batch, ratio
 from rfjax.fairness.postprocessing._hull import first_largest
+from rfjax.fairness.postprocessing._scores import of_groups, weighted_membership
 from rfjax.metrics import Rate
 from rfjax.metrics._cells import STATISTICS
 from rfjax.metrics._rows import Rows
@@ -41,8 +42,7 @@ def scores(batch: Batch) -> jax.Array:
 
 def cuts(data: Batch) -> Cuts:
   """All cuts of every group: rows are sorted by score, with those of other groups at the end."""
-  score, membership = scores(data), data.membership
-  weight = membership * data.with_columns("weight").weight[:, None]
+  score = scores(data)
 
   def of_group(weight: jax.Array) -> Cuts:
     order = jnp.argsort(-jnp.where(weight > 0, score, -jnp.inf))
@@ -55,7 +55,7 @@ def cuts(data: Batch) -> Cuts:
     false, true = (jnp.cumsum(weight * (label == y)) for y in (0, 1))
     return Cuts(threshold, keep(false, 0.0), keep(true, 0.0), false[-1], true[-1])
 
-  return jax.vmap(of_group, in_axes=1)(weight)
+  return jax.vmap(of_group, in_axes=1)(weighted_membership(data))
 
 
 def _between(low: jax.Array, high: jax.Array) -> jax.Array:
@@ -107,12 +107,11 @@ def shift(batch: Batch, threshold: jax.Array) -> Batch:
 
   Rows of mixed membership get the mean of thresholds; those without a group stay as they are.
   """
-  score, membership = scores(batch), batch.membership
+  score = scores(batch)
   info = jnp.finfo(score.dtype)
-  known = jnp.sum(membership, axis=1)
   finite = jnp.clip(threshold, info.min / 8, info.max / 8).astype(score.dtype)
-  own = jnp.sum(membership * finite, axis=1) / jnp.where(known > 0, known, 1)
   most = -jnp.log(jnp.finfo(jnp.float32).tiny)
-  moved = jnp.where(known > 0, jnp.clip(score - own, -most, most), score)
+  moved = jnp.clip(score - of_groups(batch, finite, jnp.zeros(())), -most, most)
+  moved = jnp.where(jnp.any(batch.membership > 0, axis=1), moved, score)
   logits = jnp.stack([jnp.zeros_like(moved), moved], axis=1)
   return batch.replace(logits=logits.astype(batch.logits.dtype))

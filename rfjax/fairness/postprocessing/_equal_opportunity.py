@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from rfjax.core import Batch, Transform, group_sum, ratio
 from rfjax.fairness.postprocessing._decide import binary, check_costs
 from rfjax.fairness.postprocessing._equalized_odds import group_rates, mix
+from rfjax.fairness.postprocessing._scores import weighted_membership
 
 _BY = "equal_opportunity"
 
@@ -77,7 +78,7 @@ def equal_opportunity(
   def init(data: Batch, **unused: Any) -> EqualOpportunityState:
     del unused
     rates, usable, _ = group_rates(binary(data, _BY))
-    weight = data.membership * data.with_columns("weight").weight[:, None]
+    weight = weighted_membership(data)
     count = group_sum(jax.nn.one_hot(data.y, 2, dtype=rates.dtype), weight) * usable[:, None]
     share = ratio(count, jnp.sum(count))
     if objective == "balanced":

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from rfjax.core import Batch, Transform, group_mean, ratio
 from rfjax.fairness.postprocessing._decide import binary, check_costs, decide
+from rfjax.fairness.postprocessing._scores import of_groups, weighted_membership
 
 _BY = "equalized_odds"
 
@@ -91,7 +92,7 @@ def equalized_odds(
 def group_rates(data: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Rates (f, t) of the decisions of each group [G, 2], where both exist [G], and P(y = 1)."""
   said = jnp.argmax(data.logits, axis=1).astype(jnp.promote_types(data.logits.dtype, jnp.float32))
-  weight = data.membership * data.with_columns("weight").weight[:, None]
+  weight = weighted_membership(data)
   of = lambda y: group_mean(said, weight * (data.y == y)[:, None])
   (false, negatives), (true, positives) = of(0), of(1)
   usable = (negatives > 0) & (positives > 0)
@@ -102,10 +103,7 @@ def group_rates(data: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
 def mix(batch: Batch, accept: jax.Array, randomize: bool, key: jax.Array) -> Batch:
   """Decides 1 with the probabilities [G, 2] of a row's groups where the classifier said 0 and 1."""
   said = jnp.argmax(batch.logits, axis=1)
-  membership = batch.membership
-  known = jnp.sum(membership, axis=1)
-  mixed = jnp.sum(membership * accept.T[said], axis=1) / jnp.where(known > 0, known, 1)
-  return decide(batch, jnp.where(known > 0, mixed, said), randomize, key)
+  return decide(batch, of_groups(batch, accept.T[said], said, rows=True), randomize, key)
 
 
 def _edges(rates: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -9,6 +9,7 @@ from rfjax.core import Batch, Transform, _check, count, ratio
 from rfjax.fairness.postprocessing._decide import binary, check_costs, decide
 from rfjax.fairness.postprocessing._elements import Cuts, cuts, losses, scores
 from rfjax.fairness.postprocessing._hull import at, best_window, first_largest, upper_hull
+from rfjax.fairness.postprocessing._scores import of_groups
 
 _BY = "threshold_optimizer"
 _ODDS = "equalized_odds"
@@ -176,13 +177,11 @@ def threshold_optimizer(
     **unused: Any,
   ) -> tuple[Batch, ThresholdOptimizerState]:
     del params, unused
-    score, membership = scores(binary(batch, _BY)), batch.membership
+    score = scores(binary(batch, _BY))
     said = (score[:, None, None] > state.threshold) != state.turned
     of_group = jnp.sum(state.share * said, axis=2) * (1 - state.ignored)
     of_group = of_group + state.ignored * state.constant
-    known = jnp.sum(membership, axis=1)
-    mixed = jnp.sum(membership * of_group, axis=1) / jnp.where(known > 0, known, 1)
-    probability = jnp.clip(jnp.where(known > 0, mixed, score > 0), 0, 1)
+    probability = jnp.clip(of_groups(batch, of_group, score > 0, rows=True), 0, 1)
     return decide(batch, probability, randomize, key), state
 
   return Transform(init, update, writes=("logits",))
