@@ -9,7 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from rfjax.core import Batch, Network, TrainState, _check, count, ratio, smallest
-from rfjax.fairness.postprocessing._scores import privileged_groups, weighted_membership
+from rfjax.fairness.postprocessing._scores import privileged_side, weighted_membership
 
 _CHUNK = 32  # rows whose slopes are held at a time
 
@@ -68,7 +68,7 @@ def fairness_pruning(
   _check.number("share", share, 0.0, 1.0)
   _check.number("beta", beta, 0.0, open_high=True)
   data.require("group", by="fairness_pruning")
-  side = np.isin(np.arange(data.num_groups), privileged_groups(privileged, data))
+  side = privileged_side(privileged, data)
   theta, restore = ravel_pytree(state.params)
   others, favoured = _fisher(network, state, data, side)
   saliency = theta**2 / 2 * (others - beta * favoured)

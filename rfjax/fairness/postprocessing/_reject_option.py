@@ -9,7 +9,7 @@ import numpy as np
 
 from rfjax.core import Batch, Transform, _check, ratio
 from rfjax.fairness.postprocessing._decide import binary, decide
-from rfjax.fairness.postprocessing._scores import of_groups, privileged_groups, weighted_membership
+from rfjax.fairness.postprocessing._scores import of_groups, privileged_side, weighted_membership
 
 _BY = "reject_option"
 _STATISTICS = ("selection_rate", "true_positive_rate", "false_positive_rate")
@@ -101,6 +101,8 @@ def reject_option(
     _check.choice("statistics", name, _STATISTICS)
   for name, bound in (("lower", lower), ("upper", upper)):
     _check.number(name, bound, -1.0, 1.0)
+  if not _check.traced(lower, upper) and lower > upper:
+    raise ValueError(f"lower must be at most upper, got {lower} and {upper}: exchange them")
   for name, bound in (("lowest", lowest), ("highest", highest)):
     _check.number(name, bound, 0.0, 1.0)
   _check.count("thresholds", thresholds)
@@ -109,7 +111,7 @@ def reject_option(
 
   def init(data: Batch, **unused: Any) -> RejectOptionState:
     del unused
-    side = np.isin(np.arange(binary(data, _BY).num_groups), privileged_groups(privileged, data))
+    side = privileged_side(privileged, binary(data, _BY))
     t = jnp.linspace(lowest, highest, thresholds)[:, None]
     t, m = jnp.broadcast_arrays(t, jnp.minimum(t, 1 - t) * jnp.linspace(0.0, 1.0, margins))
     t, m = t.reshape(-1), m.reshape(-1)
@@ -132,9 +134,7 @@ def reject_option(
   ) -> tuple[Batch, RejectOptionState]:
     del params, unused
     score = jax.nn.softmax(binary(batch, _BY).logits)[:, 1]
-    sign = jnp.where(
-      np.isin(np.arange(batch.num_groups), privileged_groups(privileged, batch)), 1, -1
-    )
+    sign = jnp.where(privileged_side(privileged, batch), 1, -1)
     by_group = score[:, None] > state.threshold + sign * state.margin
     said = of_groups(batch, by_group.astype(score.dtype), score > state.threshold, rows=True)
     return decide(batch, said, False, key), state

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rfjax.core import Batch, ratio
 
 
-def privileged_groups(privileged: int | Sequence[int], data: Batch) -> tuple[int, ...]:
-  """The privileged groups, or ValueError where the data has no such or no other groups."""
+def privileged_side(privileged: int | Sequence[int], data: Batch) -> np.ndarray:
+  """Which groups are privileged, bool [G]; ValueError where there are no such or no others."""
   groups = (privileged,) if isinstance(privileged, int) else tuple(privileged)
   if not groups or min(groups) < 0 or max(groups) >= data.num_groups:
     raise ValueError(
@@ -17,7 +18,7 @@ def privileged_groups(privileged: int | Sequence[int], data: Batch) -> tuple[int
     )
   if len(set(groups)) == data.num_groups:
     raise ValueError(f"privileged must leave a group that is not, got all: {groups}")
-  return groups
+  return np.isin(np.arange(data.num_groups), groups)
 
 
 def weighted_membership(data: Batch) -> jax.Array:

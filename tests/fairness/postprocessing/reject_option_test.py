@@ -137,6 +137,12 @@ def test_groups_that_are_not_there_are_refused():
     fit(data, -0.05, 0.05, privileged=(0, 1))
 
 
+def test_bounds_that_nothing_can_meet_are_refused():
+  with pytest.raises(ValueError, match=r"lower must be at most upper, got 0\.1 and -0\.1"):
+    postprocessing.reject_option(1, lower=0.1, upper=-0.1)
+  assert make(0.0, 0.0)  # equality may be asked for
+
+
 def test_a_score_at_the_threshold_is_rejected():
   data = rfjax.Batch.from_arrays(np.zeros((4, 1)), [1, 1, 0, 0], [0, 1, 0, 1])
   data = data.fill(jnp.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0], [1.0, 0.0]]))
