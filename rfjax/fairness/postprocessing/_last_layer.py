@@ -23,12 +23,13 @@ def last_layer(
 
   $$\min_{W, b}\; -\sum_i w_i \log \mathrm{softmax}(W^\top f_i + b)_{y_i} +
   \frac{\lambda}{2} \lVert W \rVert^2, \qquad
-  w_i \propto \sum_g \frac{m_{ig}}{n_{g y_i}}, \qquad \sum_i w_i = 1$$
+  w_i \propto v_i \sum_g \frac{m_{ig}}{n_{g y_i}}, \qquad \sum_i w_i = 1$$
 
-  on the features f of the network: even one that has learned to look at the group has often learned
-  what else there is to see, and only weighs it badly. It is deep feature reweighting; the authors
-  average over subsets with as many rows of each group and label, which weights do in one go, and
-  use an L1 penalty. Rows without a group do not count.
+  on the features f of the network, with the weight v of a row, its membership m of groups, and the
+  weight n of all rows of a group and label. Even a network that has learned to look at the group
+  has often learned what else there is to see, and only weighs it badly. It is deep feature
+  reweighting; the authors average over subsets with as many rows of each group and label, which
+  weights do in one go, and use an L1 penalty. Rows without a group do not count.
 
   The problem is convex. Steps are Newton's with a bound in the place of the curvature, which is one
   factorisation for all of them, accelerated and restarted where they turn back.

@@ -40,7 +40,7 @@ def random_perturbation(
   Args:
     network: the network.
     state: what `fit` returned.
-    data: rows with groups to choose by, best held out from training.
+    data: rows with groups to choose by, best held out from training; they count by their weights.
     key: a key from `jax.random.key`.
     candidates: how many networks there are, at least 1; static.
     scale: sigma, at least 0; may be traced.
@@ -76,6 +76,8 @@ def random_perturbation(
   _check.number("bound", bound, 0.0, 1.0)
   data.require("group", by="random_perturbation")
 
+  weight = data.with_columns("weight").weight * data.valid
+
   def candidate(number: Any) -> TrainState:
     leaves, tree = jax.tree.flatten(state.params)
     keys = jax.random.split(jax.random.fold_in(key, number), len(leaves))
@@ -88,14 +90,15 @@ def random_perturbation(
 
   def value(number: Any) -> jax.Array:
     said = predict(network, candidate(number), data)
-    gap = metrics.difference(*(metrics.group_rates(name, said) for name in names))
-    return jnp.where(gap <= bound, balanced_accuracy(said), -gap)
+    gap = metrics.difference(*(metrics.group_rates(n, said, weight=weight) for n in names))
+    return jnp.where(gap <= bound, _balanced_accuracy(said, weight), -gap)
 
   return candidate(jnp.argmax(jax.vmap(value)(jnp.arange(candidates))))
 
 
-def balanced_accuracy(said: Batch) -> jax.Array:
+def _balanced_accuracy(said: Batch, weight: jax.Array) -> jax.Array:
   """The mean over classes of how often a row of the class is recognised, []."""
   right = jnp.argmax(said.logits, axis=1) == said.y
-  recall, rows = group_mean(right, jax.nn.one_hot(said.y, said.num_classes) * said.valid[:, None])
+  of_class = jax.nn.one_hot(said.y, said.num_classes) * weight[:, None]
+  recall, rows = group_mean(right, of_class)
   return jnp.sum(recall) / jnp.maximum(jnp.sum(rows > 0), 1)

@@ -83,6 +83,18 @@ def test_it_is_never_worse_than_the_network(seed):
     assert after[1] <= before[1]
 
 
+def test_weights_are_rows_repeated():
+  state, data = world(0)
+  weight = np.random.default_rng(5).integers(0, 4, 200) * np.where(data.group == data.y, 1, 3)
+  weighted = tune(state, data.replace(weight=jnp.asarray(weight, jnp.float32)), 0.5, 0.1)
+  repeated = tune(state, data.take(np.repeat(np.arange(200), weight)), 0.5, 0.1)
+  jax.tree.map(np.testing.assert_array_equal, weighted.params, repeated.params)
+  plain = tune(state, data, 0.5, 0.1)
+  assert any(
+    jax.tree.leaves(jax.tree.map(lambda a, b: (a != b).any(), plain.params, weighted.params))
+  )
+
+
 def test_runs_side_by_side_are_single_runs_and_all_else_of_the_state_stays():
   (one, data), (two, _) = world(1), world(2)
   both = jax.tree.map(lambda *leaves: jnp.stack(leaves), one, two)
