@@ -9,6 +9,7 @@ from rfjax import report
 from rfjax.experiments._fairness import DISPARITIES, Result
 from rfjax.experiments._fairness_methods import RECIPES
 from rfjax.experiments.fairness import BASELINE
+from rfjax.report._hull import lower_hull
 
 _LINES = 6  # that one figure tells apart
 _ROOMS = {
@@ -58,31 +59,16 @@ def hull(result: Result) -> list[tuple[str, int]]:
 
   Between two of them lies what tossing a coin between both classifiers gives.
   """
-  criterion = result.settings.criterion
-  points = [
-    (float(x), -float(y), name, i)
-    for name in result.data
-    for i, (x, y) in enumerate(
-      zip(
-        _values(result, name, criterion, "validation").mean(axis=1),
-        _values(result, name, "accuracy", "validation").mean(axis=1),
-        strict=True,
-      )
-    )
-  ]
-  kept: list[tuple[float, float, str, int]] = []
-  for point in sorted(points):
-    if kept and point[1] >= kept[-1][1]:
-      continue  # no more accurate, and no fairer
-    while len(kept) > 1 and _above(kept[-2], kept[-1], point):
-      kept.pop()
-    kept.append(point)
-  return [(name, i) for _, _, name, i in kept]
-
-
-def _above(a: tuple, b: tuple, c: tuple) -> bool:
-  """Whether b, in the middle, is no better than a mixture of a and c."""
-  return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) <= 0
+  names, points = [], []
+  for name in result.data:
+    measures = (result.settings.criterion, "accuracy")
+    x, y = (_values(result, name, m, "validation").mean(axis=1) for m in measures)
+    names += [(name, i) for i in range(len(x))]
+    points += [*zip(x, -y, strict=True)]
+  points = np.array(points)
+  corners = lower_hull(points)
+  corners = corners[: np.argmin(points[corners, 1]) + 1]  # beyond it they are no more accurate
+  return [names[corner] for corner in corners]
 
 
 def _named(criterion: str) -> str:

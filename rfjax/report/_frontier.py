@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rfjax.report._figure import Figure, Theme
+from rfjax.report._hull import hull
 from rfjax.report._labels import Label, place, place_ends
 from rfjax.report._series import Reference, Series
 from rfjax.report._text import plain
@@ -111,29 +112,11 @@ def _draw_band(axes: Any, s: Series, colour: str) -> None:
   from matplotlib.path import Path
 
   pairs = itertools.pairwise(s.tips)
-  hulls = [_hull(np.concatenate(pair)) for pair in pairs]
+  hulls = [hull(np.concatenate(pair)) for pair in pairs]
   parts = [Path(np.concatenate([h, h[:1]]), closed=True) for h in hulls if len(h) > 2]
   if parts:
     shape = Path.make_compound_path(*parts)
     axes.add_patch(PathPatch(shape, facecolor=colour, alpha=0.14, linewidth=0, zorder=1.5))
-
-
-def _hull(points: np.ndarray) -> np.ndarray:
-  """The convex hull of points [n, 2], anticlockwise (Andrew's monotone chain)."""
-  ordered = np.unique(points, axis=0)
-  halves = []
-  for sequence in (ordered, ordered[::-1]):
-    chain: list[np.ndarray] = []
-    for point in sequence:
-      while len(chain) > 1 and _turn(chain[-2], chain[-1], point) <= 0:
-        chain.pop()
-      chain.append(point)
-    halves.append(chain[:-1])
-  return np.array(halves[0] + halves[1])
-
-
-def _turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
-  return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
 def _extent(axes: Any, reference: Reference) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 from scipy import optimize, spatial
 
 from rfjax import report
-from rfjax.report import _figure, _frontier, _labels, _svg
+from rfjax.report import _figure, _hull, _labels, _svg
 
 HOSTILE = '<script>alert(1)</script>"\'> $\\frac$ url(#0) id="m" \x1b[31m\x00\u202e & x'
 READ = '<script>alert(1)</script>"\'> $\\frac$ url(#0) id="m" [31m & x'
@@ -170,7 +170,7 @@ def test_error_bars_reach_the_tips():
 
 def test_hull_is_the_convex_hull():
   points = np.random.default_rng(0).normal(size=(40, 2))
-  hull, expected = _frontier._hull(points), spatial.ConvexHull(points)
+  hull, expected = _hull.hull(points), spatial.ConvexHull(points)
   assert {tuple(p) for p in hull} == {tuple(p) for p in points[expected.vertices]}
   x, y = hull.T
   area = 0.5 * np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))
