@@ -161,8 +161,8 @@ def slice_tuner(
     size: n [S], how many rows each slice has, above 0.
     budget: at least 0; may be traced.
     strategy: "one_shot", "conservative", "moderate" or "aggressive".
-    rounds: the largest number of rounds, each with one call of `measure`; it ends before where,
-      outside of compiled code, no row more can be bought.
+    rounds: the largest number of rounds, each with one call of `measure`; outside of compiled code
+      it ends before, where a round has bought nothing and the next one would be the same.
     cost: as in `slice_plan`.
     fairness: as in `slice_plan`.
     average: as in `slice_plan`.
@@ -194,14 +194,15 @@ def slice_tuner(
   for _ in range(rounds):
     curve = learning_curve(*measure(sizes))
     plan = slice_plan(curve, sizes, left, cost=costs, fairness=fairness, average=average)
-    if strategy != "one_shot":
-      plan = plan * _share(sizes, plan, limit)
-    new = _acquisition.whole(plan)
+    share = jnp.ones(()) if strategy == "one_shot" else _share(sizes, plan, limit)
+    new = _acquisition.whole(plan * share)
     sizes, left = sizes + new, left - jnp.sum(costs * new)
     history.append(new.astype(jnp.int32))
-    limit = {"moderate": limit + 1, "aggressive": 2 * limit}.get(strategy, limit)
-    if not _check.traced(left, new) and not (jnp.any(new > 0) and left >= jnp.min(costs)):
+    # A plan that was cut buys more under the higher limit of the next round.
+    same = jnp.all(new == 0) & ((share == 1) | (strategy == "conservative"))
+    if not _check.traced(same) and same:
       break
+    limit = {"moderate": limit + 1, "aggressive": 2 * limit}.get(strategy, limit)
   bought = jnp.stack(history)
   bought = jnp.pad(bought, ((0, rounds - len(history)), (0, 0)))
   assert curve is not None

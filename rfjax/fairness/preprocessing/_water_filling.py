@@ -23,7 +23,8 @@ def water_filling(
   Args:
     size: n [S], how many rows each slice has, at least 1; may be traced.
     budget: at least 0; may be traced. With the sizes below 2**24, where float32 counts rows.
-    cost: C, of a row of each slice, [S] or one for all, above 0; may be traced.
+    cost: C, of a row of each slice, [S] or one for all, above 0; may be traced. Fractions such as
+      0.1 are those that are meant: a plan may cost more than the budget by its rounding errors.
 
   Returns:
     d, int32 [S].
@@ -43,6 +44,9 @@ def water_filling(
   sizes, costs, money = _acquisition.read(size, budget, cost)
   have = jnp.floor(sizes).astype(jnp.int32)
   price = lambda level: jnp.sum(costs * jnp.maximum(level - have, 0))
+  # Sums of whole costs are exact, and of others each term has its rounding error.
+  errors = jnp.where(jnp.all(costs == jnp.round(costs)), 0, sizes.size + 4)
+  money += errors * jnp.finfo(money.dtype).eps / 2 * money
 
   def body(i: Any, level: jax.Array) -> jax.Array:
     higher = level | (jnp.int32(1) << (30 - i))

@@ -238,3 +238,38 @@ def test_what_is_no_plan_is_refused():
   for call, message in cases:
     with pytest.raises(ValueError, match=message):
       call()
+
+
+@pytest.mark.parametrize("strategy", ["conservative", "moderate", "aggressive"])
+def test_it_ends_early_only_where_the_compiled_rounds_would_buy_nothing(strategy):
+  calls = []
+
+  def tuned(budget):
+    def measure(n):
+      calls.append(n)
+      sizes = n[:, None] * jnp.array([0.25, 0.5, 1.0])
+      return sizes, jnp.array([[4.0], [2.0]]) * sizes**-0.5
+
+    return preprocessing.slice_tuner(measure, [20, 1000], budget, strategy=strategy)
+
+  # At first the limit allows less than a row of the small slice, and later more.
+  eager, rounds = tuned(500.0), len(calls)
+  compiled = jax.jit(tuned)(500.0)
+  np.testing.assert_array_equal(eager.bought[0], 0)
+  assert (int(eager.count.sum()) > 300) == (strategy != "conservative")
+  np.testing.assert_array_equal(eager.bought, compiled.bought)
+  for one, other in zip(jax.tree.leaves(eager), jax.tree.leaves(compiled), strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+  assert (rounds == 1) == (strategy == "conservative") and (strategy != "aggressive" or rounds < 10)
+
+
+def test_water_filling_counts_costs_as_the_fractions_that_are_meant():
+  fill = jax.jit(lambda n, m, c: preprocessing.water_filling(n, m, cost=c))
+  rng = np.random.default_rng(1)
+  for _ in range(100):
+    size, tenths = rng.integers(1, 120, SLICES), rng.integers(1, 10, SLICES)
+    budget = int(rng.integers(0, 1000))
+    wanted = filled(size, budget, tenths)  # in tenths all numbers are whole
+    np.testing.assert_array_equal(fill(size, budget / 10, tenths / 10), wanted)
+  # Whole costs are exact, and need no tolerance, whatever the budget.
+  assert fill(np.ones(SLICES), 10_000_003, np.ones(SLICES)).sum() == 10_000_003
