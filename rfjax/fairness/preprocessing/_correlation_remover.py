@@ -33,10 +33,11 @@ def correlation_remover(
   $$z_i \leftarrow z_i - \alpha\, (s_i - \bar s)\, \beta, \qquad
   \beta = \arg\min_\beta \sum_i w_i \lVert z_i - \bar z - (s_i - \bar s)\, \beta \rVert^2$$
 
-  with the weights w of the data set, and the shortest beta where there are several. At alpha = 1 no
-  feature has a correlation with a sensitive one in the data that it was fitted on; what is not
-  linear stays. With the membership of a row as s, that moves all groups to the same mean. Where the
-  group is missing the features stay.
+  with the weights w of the data set, and where there are several beta the shortest one in units of
+  the spread of each s, such as for membership. At alpha = 1 no feature has a correlation with a
+  sensitive one in the data that it was fitted on; what is not linear stays. One that is constant
+  there takes nothing away. With the membership of a row as s, that moves all groups to the same
+  mean. Where the group is missing the features stay.
 
   Args:
     alpha: how much is taken away, in [0, 1]; may be traced.
@@ -82,11 +83,9 @@ def correlation_remover(
     weight = data.with_columns("weight").weight.astype(others.dtype) * known
     share = ratio(weight, jnp.sum(weight))
     average = lambda v: jnp.tensordot(share, v, 1, precision="highest")
-    mean = average(sensitive)
+    mean, scale = _elements.moments(sensitive, weight)
     # In units of their own: so the smallest eigenvalues tell what depends on the others.
-    away, others = sensitive - mean, others - average(others)
-    scale = jnp.sqrt(average(away**2))
-    away = ratio(away, scale)
+    away, others = ratio(sensitive - mean, scale), others - average(others)
     product = lambda v: jnp.matmul((away * share[:, None]).T, v, precision="highest")
     beta = jnp.matmul(_pseudo_inverse(product(away)), product(others), precision="highest")
     return CorrelationRemoverState(mean, ratio(beta, scale[:, None]))

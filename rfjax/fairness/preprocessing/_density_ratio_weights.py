@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, group_mean, logistic_regression, ratio
+from rfjax.core import Batch, Transform, _check, logistic_regression, ratio
 from rfjax.fairness.preprocessing import _elements
 
 _NAME = "density_ratio_weights"
@@ -88,9 +88,7 @@ def density_ratio_weights(
     x = jnp.concatenate([x for x, _ in sides])
     weight = jnp.concatenate([weight for _, weight in sides])
     is_reference = jnp.arange(len(x)) >= data.num_rows
-    everyone = weight[:, None]
-    mean = group_mean(x, everyone)[0][0]
-    spread = jnp.sqrt(group_mean((x - mean) ** 2, everyone)[0][0])
+    mean, spread = _elements.moments(x, weight)
     spread = jnp.where(spread > 0, spread, 1)
     kernel, intercept = logistic_regression(
       (x - mean) / spread, is_reference, weight=weight, l2=l2, steps=steps
@@ -106,7 +104,9 @@ def density_ratio_weights(
     batch.require("weight", by=_NAME)
     x, _ = _side(batch, basis)
     log_ratio = jnp.matmul(x, state.kernel, precision="highest") + state.intercept
-    factor = jnp.where(batch.valid, jnp.exp(strength * log_ratio), 1)
+    # Of rows that do not count the ratio may be infinite.
+    counts = batch.valid & (batch.weight != 0)
+    factor = jnp.where(counts, jnp.exp(strength * log_ratio), 1)
     return batch.replace(weight=batch.weight * factor.astype(batch.weight.dtype)), state
 
   return Transform(init, update, writes=("weight",))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, _check, group_sum, ratio, read
+from rfjax.core import Batch, _check, group_mean, group_sum, ratio, read
 
 
 def label_counts(data: Batch, by: str) -> jax.Array:
@@ -108,6 +108,19 @@ def check_columns(columns: Sequence[int] | None) -> tuple[int, ...] | None:
 def features(batch: Batch) -> jax.Array:
   """The features as floats [B, d]."""
   return batch.x.reshape(batch.num_rows, -1).astype(jnp.promote_types(batch.x.dtype, jnp.float32))
+
+
+def moments(x: jax.Array, weight: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The means [d] and the standard deviations [d] of columns by weight [B].
+
+  The deviation is 0 where all that there is of it can be rounding of a constant.
+  """
+  average = lambda v: group_mean(v, weight[:, None])[0][0]
+  mean = average(x)
+  mean += average(x - mean)  # without the rounding of a sum over many rows
+  spread = jnp.sqrt(average((x - mean) ** 2))
+  rounding = 4 * jnp.finfo(x.dtype).eps * average(jnp.abs(x))
+  return mean, jnp.where(spread > rounding, spread, 0)
 
 
 def check_reach(columns: tuple[int, ...], width: int) -> None:

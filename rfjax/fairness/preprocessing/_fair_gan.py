@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rfjax.core import Batch, Transform, _check, descend, group_mean, player, ratio, uniform
+from rfjax.core import Batch, Transform, _check, descend, player, ratio, uniform
 from rfjax.fairness.preprocessing import _elements
 
 _NAME = "fair_gan"
@@ -96,9 +96,7 @@ def fair_gan(
     del unused
     data = data.require("group", by=_NAME).with_columns("weight")
     x = _elements.features(data)
-    everyone = (data.weight * data.valid)[:, None]
-    mean = group_mean(x, everyone)[0][0]
-    spread = jnp.sqrt(group_mean((x - mean) ** 2, everyone)[0][0])
+    mean, spread = _elements.moments(x, data.weight * data.valid)
     spread = jnp.where(spread > 0, spread, 1)
     real = data.replace(x=(x - mean) / spread)
     columns, groups = x.shape[1] + data.num_classes, data.num_groups

@@ -24,6 +24,13 @@ def by_columns(data, fitted_on, alpha):
   return rfjax.transform(method, data, key=KEY, fitted_on=fitted_on).x
 
 
+@jax.jit
+def by_four(data, fitted_on, alpha):
+  """By column 4 alone, and without column 1."""
+  method = preprocessing.correlation_remover(alpha, columns=[4])
+  return jnp.delete(rfjax.transform(method, data, key=KEY, fitted_on=fitted_on).x, 1, axis=1)
+
+
 def table(seed, groups=3):
   rng = np.random.default_rng(seed)
   group = np.append(np.arange(groups), rng.integers(0, groups, ROWS - groups))
@@ -102,3 +109,18 @@ def test_what_is_missing_is_refused():
     with pytest.raises(ValueError, match=message):
       method = preprocessing.correlation_remover(columns=columns)
       rfjax.transform(method, data_of(x, group), key=KEY)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_is_constant_in_the_fit_takes_nothing_away_elsewhere(weighted):
+  (x, _), (other, other_group) = table(5), table(6)
+  fit = data_of(x, np.eye(3)[np.full(ROWS, 1)])
+  if weighted:
+    fit = fit.replace(weight=jnp.asarray(np.random.default_rng(5).uniform(0, 2, ROWS), jnp.float32))
+  test = data_of(other, other_group)
+  np.testing.assert_array_equal(by_group(test, fit, 1.0), test.x)
+  for constant in (0.1, 123.456, -1e-3):
+    constant_column = fit.x.at[:, 1].set(constant)
+    two = by_columns(test, fit.replace(x=constant_column), 1.0)
+    four = by_four(test, fit.replace(x=constant_column), 1.0)
+    np.testing.assert_allclose(two, four, rtol=1e-5, atol=1e-5)

@@ -123,6 +123,13 @@ def test_a_mixture_gets_the_shares_of_the_reference_without_seeing_its_parts():
   assert share(np.ones(8000)) < 0.12 and abs(share(found) - fair.mean()) < 0.01
 
 
+def test_a_row_of_weight_0_stays_0_wherever_it_is():
+  x = np.append(np.linspace(0, 1, 20), [1e4])[:, None]
+  data = pair(x, np.linspace(0.5, 1.5, 10)[:, None])
+  found = weights(data.replace(weight=jnp.ones(21).at[20].set(0)), None, 1.0, 1e-2)
+  assert np.all(np.isfinite(found)) and found[20] == 0 and found[:20].std() > 0.1
+
+
 def test_it_needs_a_reference():
   with pytest.raises(ValueError, match="density_ratio_weights needs trusted"):
     weights(rfjax.Batch.from_arrays([[0.0], [1.0]], [0, 1], num_classes=2))
