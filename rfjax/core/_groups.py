@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 
 def group_sum(values: jax.Array, group: jax.Array, num_groups: int | None = None) -> jax.Array:
@@ -57,6 +58,38 @@ def group_mean(
   total = group_sum(values, group, num_groups)
   safe = jnp.where(size > 0, size, 1).reshape(size.shape + (1,) * (total.ndim - 1))
   return total / safe, size
+
+
+def mix_groups(
+  membership: jax.Array, by_group: jax.Array, otherwise: ArrayLike, *, rows: bool = False
+) -> jax.Array:
+  r"""Gives a row the mean over its groups of what they give, also where it belongs to them in part.
+
+  $$v_i = \frac{\sum_g m_{ig}\, v_g}{\sum_g m_{ig}}$$
+
+  Args:
+    membership: m, float [B, G], such as `Batch.membership`.
+    by_group: [G, ...], or [B, G, ...] where it differs by row.
+    otherwise: of rows without a group; it broadcasts to [B, ...].
+    rows: whether `by_group` differs by row.
+
+  Returns:
+    The means [B, ...].
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from rfjax.core._groups import mix_groups
+    >>> membership = jnp.array([[0.0, 1.0], [0.25, 0.25], [0.0, 0.0]])
+    >>> mix_groups(membership, jnp.array([2.0, 4.0]), 1.0).tolist()
+    [4.0, 3.0, 1.0]
+  """
+  size = jnp.sum(membership, axis=1)
+  share = ratio(membership, size[:, None]).astype(by_group.dtype)
+  mixed = jnp.einsum(
+    "bg,bg...->b..." if rows else "bg,g...->b...", share, by_group, precision="highest"
+  )
+  known = (size > 0).reshape((-1,) + (1,) * (mixed.ndim - 1))
+  return jnp.where(known, mixed, otherwise)
 
 
 def ratio(numerator: jax.Array, denominator: jax.Array, empty: float = 0.0) -> jax.Array:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rfjax.core import group_mean, group_sum, ratio
+from rfjax.core._groups import mix_groups
 
 RNG = np.random.default_rng(0)
 VALUES = RNG.normal(size=8).astype(np.float32)
@@ -27,6 +28,16 @@ def test_soft_membership_weighs_the_rows():
   mean, size = group_mean(VALUES, SOFT)
   np.testing.assert_allclose(size, SOFT.sum(0), rtol=1e-6)
   np.testing.assert_allclose(mean, np.average([VALUES] * 3, 1, SOFT.T), rtol=1e-4)
+
+
+def test_a_row_gets_the_mean_over_its_groups():
+  part = jnp.asarray(np.vstack([0.5 * SOFT, np.zeros((1, 3))]), jnp.float32)
+  for shape in ((), (2,)):
+    each = RNG.normal(size=(9, 3, *shape)).astype(np.float32)
+    wanted = [np.average(v, 0, m) for v, m in zip(each, SOFT, strict=False)] + [np.full(shape, 7.0)]
+    np.testing.assert_allclose(mix_groups(part, each, 7.0, rows=True), wanted, rtol=1e-5, atol=1e-6)
+    wanted = [np.average(each[0], 0, m) for m in SOFT] + [np.full(shape, 7.0)]
+    np.testing.assert_allclose(mix_groups(part, each[0], 7.0), wanted, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("group", [CODES, np.eye(3)[CODES]], ids=["codes", "membership"])

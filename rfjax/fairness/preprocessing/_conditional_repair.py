@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from rfjax.core import Batch, Transform, _check, group_sum, ratio
+from rfjax.core._groups import mix_groups
+from rfjax.fairness.preprocessing._elements import independent
 
 _NAME = "conditional_repair"
 
@@ -32,13 +34,14 @@ def conditional_repair(strata: Callable[[Batch], jax.Array], num_strata: int) ->
 
   where a is the stratum of a row, made of the features through which a group may bear on the label,
   and n sums the weights that the data set has already: reweighing inside each stratum. It is the
-  closest table by Kullback-Leibler divergence with this independence, so the conditional mutual
-  information of label and group becomes 0, while strata keep their groups and their labels.
+  closest table by Kullback-Leibler divergence with this independence, so of hard groups the
+  conditional mutual information with the label becomes 0, while strata keep groups and labels.
 
   Weights cannot make rows. Where a stratum has a group and a label but no row of both, what the
   coupling would put there is lost, and that stratum stays dependent: `init(data).lost` says how
-  much of the whole it is. Of a row with soft membership m the factor is $\sum_g m_g W_{agy}$; it is
-  1 where the group is missing or the stratum is none of the given ones.
+  much of the whole it is. Of a row with soft membership m the factor is the mean over its groups,
+  $\sum_g m_g W_{agy} / \sum_g m_g$, which leaves some dependence; it is 1 where the group is
+  missing or the stratum is none of the given ones.
 
   Args:
     strata: the stratum of each row of a batch, `strata(batch) -> int [B]` in [0, num_strata), such
@@ -85,8 +88,7 @@ def conditional_repair(strata: Callable[[Batch], jax.Array], num_strata: int) ->
     # Negative codes would be read from the end.
     stratum = jax.nn.one_hot(code(data), num_strata)
     count = group_sum(data.membership[:, :, None] * labels[:, None, :], stratum)
-    groups, classes = jnp.sum(count, 2, keepdims=True), jnp.sum(count, 1, keepdims=True)
-    wanted = ratio(groups * classes, jnp.sum(count, (1, 2), keepdims=True))
+    wanted = jax.vmap(independent)(count)
     lost = ratio(jnp.sum(jnp.where(count > 0, 0, wanted)), jnp.sum(count))
     return ConditionalRepairState(ratio(wanted, count), lost)
 
@@ -96,9 +98,9 @@ def conditional_repair(strata: Callable[[Batch], jax.Array], num_strata: int) ->
     del params, unused
     membership = batch.require("group", "weight", by=_NAME).membership
     stratum = code(batch)
-    inside = (stratum >= 0) & (stratum < num_strata) & jnp.any(membership > 0, axis=1)
+    inside = (stratum >= 0) & (stratum < num_strata)
     factor = state.factor[jnp.clip(stratum, 0, num_strata - 1), :, batch.y]
-    mixed = jnp.where(inside, jnp.sum(membership * factor, axis=1), 1)
+    mixed = jnp.where(inside, mix_groups(membership, factor, 1, rows=True), 1)
     return batch.replace(weight=batch.weight * mixed.astype(batch.weight.dtype)), state
 
   return Transform(init, update, writes=("weight",))

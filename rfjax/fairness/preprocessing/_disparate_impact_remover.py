@@ -34,12 +34,12 @@ def disparate_impact_remover(
   $$x \leftarrow (1 - \lambda)\, x + \lambda\, F_A^{-1}(F_g(x)), \qquad
   F_A^{-1}(u) = \mathrm{median}_h\, F_h^{-1}(u)$$
 
-  the geometric repair of the paper, feature by feature, so that ranks in a group stay and at
-  lambda = 1 the group cannot be told from any one feature. Quantiles are linear between the sorted
-  values of a group, as in `jnp.quantile`; equal values have their middle rank, and those beyond the
-  values of the fit the rank of the last one. The median of two groups is their mean. Rows are
-  counted, whatever their weight above 0; of soft membership more than half decides, and rows
-  without it, or of a group without rows in the fit, stay.
+  the geometric repair of the paper, feature by feature, so that ranks in a group stay, and where no
+  values of a feature are equal the group cannot be told from it at lambda = 1. Quantiles are linear
+  between the sorted values of a group, as in `jnp.quantile`; equal values have their middle rank,
+  and those beyond the values of the fit the rank of the last one. The median of two groups is their
+  mean. Rows are counted, whatever their weight above 0; of soft membership more than half decides,
+  and rows without it, or of a group without rows in the fit, stay.
 
   Args:
     strength: lambda in [0, 1]; may be traced.

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, _check, group_mean, group_sum, ratio, read
+from rfjax.core._groups import mix_groups
 
 
 def label_counts(data: Batch, by: str) -> jax.Array:
@@ -24,12 +25,10 @@ def independent(count: jax.Array) -> jax.Array:
 
 
 def multiply(batch: Batch, factor: jax.Array, by: str) -> Batch:
-  """Multiplies each weight by the factor [G, C] of its group and label, mixed by membership."""
+  """Multiplies each weight by the factor [G, C] of its label and of its groups, their mean."""
   membership = batch.require("group", "weight", by=by).membership
-  mixed = jnp.sum(membership * factor.T[batch.y], axis=1)
-  known = jnp.any(membership > 0, axis=1)
-  weight = batch.weight * jnp.where(known, mixed, 1).astype(batch.weight.dtype)
-  return batch.replace(weight=weight)
+  mixed = mix_groups(membership, factor.T[batch.y], 1, rows=True)
+  return batch.replace(weight=batch.weight * mixed.astype(batch.weight.dtype))
 
 
 def hard_group(batch: Batch, by: str) -> jax.Array:

@@ -32,8 +32,9 @@ def fair_balance(groups: str = "kept") -> Transform:
   that it has. Labels as equal in all groups as these are necessary for equalized odds without
   another change of training, and balanced ones make the average odds difference 0 where the errors
   of both labels weigh alike. Where every group has all labels, the total stays what it was; what a
-  group lacks is given to nobody. Of a row with soft membership m the factor is
-  $\sum_g m_g W_{gy}$, and 1 where the group is missing.
+  group lacks is given to nobody. All that is of hard groups: of a row with soft membership m the
+  factor is the mean over its groups, $\sum_g m_g W_{gy} / \sum_g m_g$, which is balanced about; it
+  is 1 where the group is missing.
 
   Args:
     groups: "kept" leaves each group its weight; "equal", the authors' variant, gives all groups the

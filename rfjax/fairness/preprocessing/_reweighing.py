@@ -24,9 +24,10 @@ def reweighing() -> Transform:
   $$\mathrm{weight}_i \leftarrow \mathrm{weight}_i \cdot W_{g_i y_i}, \qquad
   W_{gy} = \frac{n_g\, n_y}{n\, n_{gy}}$$
 
-  where n sums the weights that the training set has already. The total stays what it was, and label
-  and group are independent under the new weights. Of a row with soft membership m the factor is
-  $\sum_g m_g W_{gy}$, and 1 where the group is missing.
+  where n sums the weights that the training set has already. Of hard groups the total stays what it
+  was, and label and group are independent under the new weights. Of a row with soft membership m
+  the factor is the mean over its groups, $\sum_g m_g W_{gy} / \sum_g m_g$, which leaves some
+  dependence; it is 1 where the group is missing.
 
   Returns:
     The transform of a data set or of batches; it writes weight, and needs group in training only.

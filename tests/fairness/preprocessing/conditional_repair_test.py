@@ -103,6 +103,9 @@ def test_soft_and_missing_groups_padding_and_other_strata():
   factor = n.sum(1) * n[:, 1].sum() / n.sum() / n[:, 1]
   expected = [0.25 * factor[0] + 0.5 * factor[1] + 0.25 * factor[2], 2, 3, 4]
   np.testing.assert_allclose(got, expected, rtol=1e-5)
+  part = mixed.replace(group=0.4 * mixed.group)
+  got = rfjax.transform(METHOD, part, key=KEY, fitted_on=data).weight
+  np.testing.assert_allclose(got, expected, rtol=1e-5)
 
 
 def test_what_is_no_stratum_is_refused():

@@ -55,6 +55,18 @@ def test_soft_membership_mixes_and_a_missing_group_changes_nothing():
   assert missing[4] == 1
 
 
+def test_of_partial_membership_the_factor_is_the_mean_over_the_groups_of_the_row():
+  y, hard = np.array([0, 1, 1, 1, 0]), np.array([0, 0, 1, 1, 0])
+  fit = rfjax.Batch.from_arrays(np.zeros((5, 1)), y, hard)
+  factor = np.asarray(preprocessing.reweighing().init(fit).factor)
+  for share in (0.5, 0.25, 1e-3):
+    part = rfjax.Batch.from_arrays(np.zeros((5, 1)), y, share * np.array([[0.75, 0.25]] * 5))
+    got = rfjax.transform(preprocessing.reweighing(), part, key=KEY, fitted_on=fit).weight
+    np.testing.assert_allclose(got, 0.75 * factor[0, y] + 0.25 * factor[1, y], rtol=1e-6)
+  # All rows are alike, so that nothing is to be balanced.
+  np.testing.assert_allclose(weights(y, np.full((5, 2), 0.25)), 1, rtol=1e-6)
+
+
 def test_it_needs_a_group():
   with pytest.raises(ValueError, match="reweighing needs group"):
     weights(np.array([0, 1]), None)
