@@ -81,9 +81,7 @@ def cell_oversampling(
     del unused
     group = _elements.hard_group(batch, _NAME)
     _check_data(batch, codes)
-    cells = batch.num_groups * batch.num_classes
-    cell = jnp.where(group < batch.num_groups, group * batch.num_classes + batch.y, cells)
-    size = jax.ops.segment_sum(jnp.ones_like(cell), cell, cells)
+    cell, size = _elements.cells(batch, group)
     wanted = _wanted(size, strength, capacity)
     slots = int(jnp.sum(wanted)) if capacity is None else capacity
     if slots == 0:
@@ -94,7 +92,7 @@ def cell_oversampling(
     draw = uniform(row_key, wider, (2,))[batch.num_rows :]
     x = _elements.features(batch)
     other = _others(x, cell, batch.index, base, draw[:, 0], neighbors)
-    new = _between(x[base], x[other], draw[:, 1:], _coded(x, cell < cells, codes))
+    new = _between(x[base], x[other], draw[:, 1:], _coded(x, cell < size.size, codes))
     new = jnp.where(live[:, None], new, 0).reshape(slots, *batch.x.shape[1:])
     return wider.replace(x=wider.x.at[batch.num_rows :].set(new.astype(wider.x.dtype)))
 

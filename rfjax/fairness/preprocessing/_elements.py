@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, _check, group_mean, group_sum, ratio, read
@@ -43,6 +44,13 @@ def hard_group(batch: Batch, by: str) -> jax.Array:
   return jnp.where(one, jnp.argmax(membership, axis=1), batch.num_groups).astype(jnp.int32)
 
 
+def cells(batch: Batch, group: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The cell of each row, g C + y, int32 [B], with G C for no group, and their sizes [G C]."""
+  number = batch.num_groups * batch.num_classes
+  cell = jnp.where(group < batch.num_groups, group * batch.num_classes + batch.y, number)
+  return cell, jax.ops.segment_sum(jnp.ones_like(cell), cell, number)
+
+
 def rank_within(values: jax.Array, cell: jax.Array, num_cells: int, index: jax.Array) -> jax.Array:
   """The place of each value in ascending order in its cell, from 0; equal values go by index."""
   order = jnp.lexsort((index, values, cell))
@@ -65,11 +73,19 @@ def check_scores(scores: ArrayLike | None) -> Any:
 def read_scores(scores: Any, batch: Batch, by: str) -> jax.Array:
   """The scores [B, C] of the rows by their `index`, or what the network said where none are given.
 
-  No gradient flows through them: they rank rows.
+  No gradient flows through them: they rank rows. A row without scores is refused where that is
+  known; inside of compiled code it reads zeros.
   """
   if scores is None:
     return jax.lax.stop_gradient(batch.require("logits", by=by).logits)
   _check.classes("scores", scores.shape[1], batch)
+  if not _check.traced(batch.index, batch.valid):
+    last = np.max(np.asarray(batch.index), where=np.asarray(batch.valid), initial=-1)
+    if last >= len(scores):
+      raise ValueError(
+        f"scores must have a row for each index, but the last one is {last} and there are"
+        f" {len(scores)} rows: score all rows of the data set"
+      )
   return read(jnp.asarray(scores, float), batch.index)
 
 
@@ -80,17 +96,16 @@ def resample(batch: Batch, values: jax.Array, group: jax.Array) -> Batch:
   those of small values [B] are repeated first, and where there are too many they are dropped first;
   no row is repeated twice before all are repeated once.
   """
-  cells = batch.num_groups * batch.num_classes
-  cell = jnp.where(group < batch.num_groups, group * batch.num_classes + batch.y, cells)
-  size = jax.ops.segment_sum(jnp.ones_like(cell), cell, cells)
+  cell, size = cells(batch, group)
+  number = size.size
   wanted = independent(size.reshape(batch.num_groups, -1).astype(jnp.float32))
   wanted = jnp.round(wanted).astype(jnp.int32).reshape(-1)
-  place = rank_within(values, cell, cells, batch.index)
+  place = rank_within(values, cell, number, batch.index)
   size, wanted = size[cell], wanted[cell]  # of rows without a group these are not read
   safe = jnp.maximum(size, 1)
   more = wanted // safe + (place < wanted % safe)
   copies = jnp.where(wanted < size, place >= size - wanted, more)
-  copies = jnp.where(cell < cells, copies, 1)
+  copies = jnp.where(cell < number, copies, 1)
   return batch.replace(weight=batch.weight * copies.astype(batch.weight.dtype))
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check, ratio, stateless
+from rfjax.core import Batch, Transform, _check, stateless
 from rfjax.fairness.preprocessing import _elements
 
 _NAME = "massaging"
@@ -35,7 +35,7 @@ def massaging(scores: ArrayLike | None = None, *, strength: float | jax.Array = 
 
   Raises:
     ValueError: for values out of range; when applied, for other than two classes, or where the
-      group or the scores are missing.
+      group or scores are missing, of single rows outside of compiled code only.
 
   References:
     Kamiran, Calders, Data preprocessing techniques for classification without discrimination,
@@ -61,11 +61,10 @@ def massaging(scores: ArrayLike | None = None, *, strength: float | jax.Array = 
     group, groups = _elements.hard_group(batch, _NAME), batch.num_groups
     said = _elements.read_scores(table, batch, _NAME)
     margin = said[:, 1] - said[:, 0]
-    cell = jnp.where(group < groups, 2 * group + batch.y, 2 * groups)
+    cell, size = _elements.cells(batch, group)
     worst = jnp.where(batch.y == 1, margin, -margin)
     place = _elements.rank_within(worst, cell, 2 * groups, batch.index)
-    size = jax.ops.segment_sum(jnp.ones_like(margin), cell, 2 * groups).reshape(groups, 2)
-    promoted = _promotions(size, strength)
+    promoted = _promotions(size.reshape(groups, 2), strength)
     number = jnp.stack([promoted, -promoted], axis=1).reshape(-1)[cell]
     flip = (cell < 2 * groups) & (place < number)
     return batch.replace(y=jnp.where(flip, 1 - batch.y, batch.y))
@@ -75,8 +74,29 @@ def massaging(scores: ArrayLike | None = None, *, strength: float | jax.Array = 
 
 def _promotions(size: jax.Array, strength: Any) -> jax.Array:
   """How many negatives of each group become positive, or fewer than 0, [G], of counts [G, 2]."""
-  total = jnp.sum(size, axis=1)
-  short = strength * (total * ratio(jnp.sum(size[:, 1]), jnp.sum(total)) - size[:, 1])
-  # A half must be one in both of two groups, though each has its own rounding error.
-  slack = 4 * jnp.finfo(size.dtype).eps * total
-  return jnp.sign(short) * jnp.floor(jnp.abs(short) + 0.5 + slack)
+  of_group, positive = jnp.sum(size, axis=1), size[:, 1]
+  rows = jnp.maximum(jnp.sum(size), 1)
+  fair, rest = _divided(of_group, jnp.sum(positive), rows)
+  # In whole rows and a fraction, which are exactly the same in both of two groups.
+  fewer = fair < positive
+  whole = jnp.where(fewer, positive - fair - (rest > 0), fair - positive)
+  part = jnp.where(fewer & (rest > 0), rows - rest, rest) / rows
+  scaled = strength * whole.astype(part.dtype)
+  rounding = jnp.where(strength < 1, jnp.finfo(part.dtype).eps * scaled, 0)
+  part = scaled - jnp.floor(scaled) + strength * part + rounding
+  number = jnp.floor(scaled) + (part >= 0.5) + (part >= 1.5)
+  return jnp.where(fewer, -number, number).astype(jnp.int32)
+
+
+def _divided(a: jax.Array, b: jax.Array, by: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The quotient and the rest of a b / by of integers 0 <= a <= by < 2**30 and b < 2**31."""
+
+  def bit(i: Any, found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    quotient, rest = (2 * v for v in found)
+    for more in (0, a * ((b >> (30 - i)) & 1)):
+      rest += more
+      over = rest >= by
+      quotient, rest = quotient + over, jnp.where(over, rest - by, rest)
+    return quotient, rest
+
+  return jax.lax.fori_loop(0, 31, bit, (jnp.zeros_like(a), jnp.zeros_like(a)))

@@ -35,8 +35,8 @@ def preferential_sampling(scores: ArrayLike | None = None) -> Transform:
     The transform of a data set; it writes weight, and needs group in training only.
 
   Raises:
-    ValueError: for scores of another shape; when applied, where the group or the scores are
-      missing.
+    ValueError: for scores of another shape; when applied, where the group or scores are missing, of
+      single rows outside of compiled code only.
 
   References:
     Kamiran, Calders, Data preprocessing techniques for classification without discrimination,

@@ -1,5 +1,7 @@
 """Massaging against a sort of each group, and against what it promises of base rates."""
 
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 import rfjax
 from rfjax.fairness import preprocessing
+from rfjax.fairness.preprocessing._massaging import _promotions
 
 KEY, ROWS = jax.random.key(0), 60
 
@@ -79,6 +82,26 @@ def test_a_weaker_strength_flips_a_part_of_the_same_rows_and_none_at_0():
   full = np.asarray(massage(data, scores_, 1.0)) != y
   assert 0 < (half != y).sum() < full.sum() and np.all(full[half != y])
   np.testing.assert_array_equal(massage(data, scores_, 0.0), y)
+
+
+def test_promotions_are_the_fractions_rounded_for_millions_of_rows_too():
+  promotions = jax.jit(_promotions)
+  rng = np.random.default_rng(0)
+  tables = [[[69_999, 30_001], [600_000, 300_000]], [[1, 0], [0, 1]], [[3, 1], [1, 3]]]
+  for _ in range(60):
+    rows = rng.integers(1, [10 ** rng.integers(2, 7)] * 2)
+    tables.append([(n - p, p) for n, p in zip(rows, rng.integers(0, rows + 1), strict=True)])
+  for size in np.array(tables):
+    total, positive, share = size.sum(1), size[:, 1], size[:, 1].sum()
+    for strength in (1, 0.5):
+      exact = [
+        Fraction(strength) * (Fraction(int(n * share), int(total.sum())) - int(p))
+        for n, p in zip(total, positive, strict=True)
+      ]
+      wanted = [(1 if v > 0 else -1) * int(abs(v) + Fraction(1, 2)) for v in exact]
+      np.testing.assert_array_equal(promotions(jnp.asarray(size), strength), wanted)
+    for strength in (0.1, 0.3, 0.7, 1 / 3):
+      assert promotions(jnp.asarray(size), strength).sum() == 0
 
 
 def test_rows_without_a_group_and_padding_stay_and_count_for_nothing():

@@ -111,6 +111,16 @@ def test_rows_without_a_group_are_taken_once_and_padding_counts_for_nothing():
   np.testing.assert_array_equal(copies[10:], 3 * alone)
 
 
+def test_scores_of_fewer_rows_than_there_are_are_refused():
+  data, _, _, scores = table(1)
+  for method in (preprocessing.preferential_sampling, preprocessing.massaging):
+    with pytest.raises(ValueError, match="scores must have a row for each index"):
+      rfjax.transform(method(scores[:-1]), data, key=KEY)
+    # Padding has no index, and more rows are those of other data.
+    padded = data.take(jnp.arange(ROWS + 3))
+    rfjax.transform(method(np.append(scores, scores, 0)), padded, key=KEY)
+
+
 def test_they_need_a_group_and_the_one_a_ranker():
   data, y, _, scores = table(0)
   with pytest.raises(ValueError, match="preferential_sampling needs logits"):
