@@ -11,7 +11,7 @@ from rfjax.core import ratio
 
 Program = Callable[..., tuple[jax.Array, jax.Array, jax.Array]]
 
-_ROUND = 500  # steps between two restarts from their average
+_ROUND = 500  # at most, steps between two restarts from their average
 
 
 def least_change(
@@ -25,7 +25,7 @@ def least_change(
     classes: C; the label of pair k is k modulo C.
     epsilon: how far apart the label rates of two groups may be.
     limits: how likely each pair may become a far one, [thresholds].
-    steps: of the solver.
+    steps: of the solver, at least; it takes a few more to have rounds of equal length.
 
   Returns:
     The change [G, K, K], the total variation [], and by how much the worst constraint is missed.
@@ -91,7 +91,8 @@ def _solve(
     )
     return new, dual, jax.tree.map(jnp.add, sums, (new, dual))
 
-  length = min(steps, _ROUND)
+  rounds = -(-steps // _ROUND)
+  length = -(-steps // rounds)
 
   def restart(_: Any, at: tuple) -> tuple:
     zero = jax.tree.map(jnp.zeros_like, at)
@@ -99,7 +100,7 @@ def _solve(
     return jax.tree.map(lambda total: total / length, sums)
 
   at = (start, jax.tree.map(jnp.zeros_like, rows))
-  return jax.lax.fori_loop(0, steps // length, restart, at)[0]
+  return jax.lax.fori_loop(0, rounds, restart, at)[0]
 
 
 def _to_simplex(rows: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """Optimized pre-processing: rows change at random, as little as a linear program says."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from rfjax.fairness.preprocessing import _elements
 from rfjax.fairness.preprocessing._least_change import least_change
 
 _NAME = "optimized_preprocessing"
+_mixed = functools.partial(jnp.einsum, precision="highest")
 Distortion = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
@@ -71,7 +73,7 @@ def optimized_preprocessing(
       features and the label differ when None.
     labels: whether to read the label and change it too. False is for data to predict on: it draws
       new features by how often their group and cell have each label in the fit, and keeps y.
-    steps: steps of the solver, at least 1.
+    steps: steps of the solver, at least 1; rounded up to whole rounds of at most 500.
 
   Returns:
     The transform of a data set, which `fitted_on=` may fit on another; it writes x and y, or x, and
@@ -138,13 +140,13 @@ def optimized_preprocessing(
     before = cell(batch)
     known = jnp.sum(membership, axis=1) > 0
     if labels:
-      chances = jnp.einsum("bg,gbk->bk", membership, state.change[:, before * classes + batch.y])
+      chances = _mixed("bg,gbk->bk", membership, state.change[:, before * classes + batch.y])
       after, y = jnp.divmod(_draw(chances, key, batch), classes)
     else:
       groups, number = state.change.shape[0], len(cells)
       whole = state.change.reshape(groups, number, classes, number, classes)
-      blind = jnp.einsum("gay,gaybz->gab", state.label_share, whole)
-      chances = jnp.einsum("bg,gba->ba", membership, blind[:, before])
+      blind = _mixed("gay,gaybz->gab", state.label_share, whole)
+      chances = _mixed("bg,gba->ba", membership, blind[:, before])
       known &= jnp.sum(chances, axis=1) > 0
       after, y = _draw(chances, key, batch), batch.y
     moved = (known & (after != before)).reshape(-1, *(1,) * (batch.x.ndim - 1))

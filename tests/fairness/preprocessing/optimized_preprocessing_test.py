@@ -154,6 +154,14 @@ def test_without_labels_features_are_drawn_by_their_shares():
       assert abs(after[inside].mean() - chance) <= 4 * 0.5 / np.sqrt(inside.sum())
 
 
+def test_no_step_is_dropped_that_does_not_fill_a_round():
+  _, data = table(3)
+  away = lambda steps: make(0.02, [0.3, 0.05], steps=steps).init(data).change
+  changes = [np.asarray(away(steps)) for steps in (500, 501, 750, 999)]
+  for few, many in zip(changes, changes[1:], strict=False):
+    assert np.abs(few - many).max() > 0
+
+
 def test_rows_without_a_group_stay_and_padding_counts_for_nothing():
   joint, data = table(3)
   state = solve(data, 0.02, jnp.array([0.3, 0.05]))
