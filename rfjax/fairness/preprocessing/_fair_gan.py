@@ -106,8 +106,7 @@ def fair_gan(
       _layers(keys[1], columns + groups, hidden, 1),
       _layers(keys[2], columns, hidden, groups),
     )
-    cosine = lambda step: learning_rate * (1 + jnp.cos(jnp.pi * step / steps)) / 2
-    tx = optax.adam(cosine, b1=_MOMENTUM)
+    tx = optax.adam(optax.cosine_decay_schedule(learning_rate, steps), b1=_MOMENTUM)
 
     def turn(step: Any, both: Any) -> Any:
       maker, judge = both

@@ -1,5 +1,6 @@
 """Learning curves: how a loss falls with the number of training rows, fitted to a few trainings."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -8,6 +9,8 @@ from jax.typing import ArrayLike
 
 from rfjax.core import _check, ratio
 
+_dot = functools.partial(jnp.matmul, precision="highest")
+_vdot = functools.partial(jnp.vdot, precision="highest")
 _FIRST, _SHRINK, _GROW = 1e-3, 0.2, 4.0  # the damping of the steps
 _EXPONENTS = tuple(0.1 * 1.2**i for i in range(20))  # from 0.1 to 3.2
 
@@ -26,7 +29,7 @@ class LearningCurve(NamedTuple):
   offset: jax.Array
 
   def at(self, size: ArrayLike) -> jax.Array:
-    """The loss with so many rows, of shapes that broadcast; infinite for no rows."""
+    """The loss with so many rows, above 0, of shapes that broadcast."""
     return self.scale * jnp.asarray(size, float) ** -self.exponent + self.offset
 
 
@@ -94,8 +97,8 @@ def _fit(n: jax.Array, loss: jax.Array, weight: jax.Array, offset: bool, steps: 
   weight = jnp.where(n > 0, weight, 0)
   weight = ratio(weight, jnp.sum(weight))
   log_n = jnp.log(jnp.where(n > 0, n, 1))
-  middle = jnp.vdot(weight, log_n)
-  unit = jnp.vdot(weight, loss)
+  middle = _vdot(weight, log_n)
+  unit = _vdot(weight, loss)
   unit = jnp.where(unit > 0, unit, 1)
   log_r, y = log_n - middle, loss / unit
 
@@ -106,10 +109,10 @@ def _fit(n: jax.Array, loss: jax.Array, weight: jax.Array, offset: bool, steps: 
   def step(_: Any, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     theta, damping = state
     jacobian, r = jax.jacfwd(residual)(theta), residual(theta)
-    gradient = jacobian.T @ r
+    gradient = _dot(jacobian.T, r)
     # What is 0 and would fall below is held there.
     free = ((theta > 0) | (gradient < 0)) & jnp.array([True, True, offset])
-    curvature = jnp.where(free & free[:, None], jacobian.T @ jacobian, 0)
+    curvature = jnp.where(free & free[:, None], _dot(jacobian.T, jacobian), 0)
     scale = jnp.where(free, jnp.maximum(jnp.diag(curvature), jnp.finfo(r.dtype).tiny), 1)
     move = -jnp.linalg.solve(
       curvature + jnp.diag(jnp.where(free, damping * scale, 1)), free * gradient
@@ -129,9 +132,9 @@ def _line(log_r: jax.Array, y: jax.Array, weight: jax.Array) -> jax.Array:
   log_y = jnp.log(jnp.where(y > 0, y, 1))
   weight = weight * y**2  # of the logarithm, whose error is that of the loss over the loss
   total = jnp.sum(weight)
-  mean_r, mean_y = ratio(jnp.vdot(weight, log_r), total), ratio(jnp.vdot(weight, log_y), total)
-  spread = jnp.vdot(weight, (log_r - mean_r) ** 2)
-  slope = ratio(jnp.vdot(weight, (log_r - mean_r) * (log_y - mean_y)), spread)
+  mean_r, mean_y = ratio(_vdot(weight, log_r), total), ratio(_vdot(weight, log_y), total)
+  spread = _vdot(weight, (log_r - mean_r) ** 2)
+  slope = ratio(_vdot(weight, (log_r - mean_r) * (log_y - mean_y)), spread)
   a = jnp.maximum(-slope, 0)
   b = jnp.where(total > 0, jnp.exp(mean_y + a * mean_r), 0)
   return jnp.stack([b, a, jnp.zeros_like(a)])
@@ -142,13 +145,13 @@ def _best(log_r: jax.Array, y: jax.Array, weight: jax.Array) -> jax.Array:
 
   def at(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     power = jnp.exp(-a * log_r)
-    mean_p, mean_y = jnp.vdot(weight, power), jnp.vdot(weight, y)
-    spread = jnp.vdot(weight, (power - mean_p) ** 2)
-    b = jnp.maximum(ratio(jnp.vdot(weight, (power - mean_p) * (y - mean_y)), spread), 0)
-    alone = ratio(jnp.vdot(weight, power * y), jnp.vdot(weight, power**2))
+    mean_p, mean_y = _vdot(weight, power), _vdot(weight, y)
+    spread = _vdot(weight, (power - mean_p) ** 2)
+    b = jnp.maximum(ratio(_vdot(weight, (power - mean_p) * (y - mean_y)), spread), 0)
+    alone = ratio(_vdot(weight, power * y), _vdot(weight, power**2))
     b = jnp.where(mean_y < b * mean_p, alone, b)
     c = jnp.maximum(mean_y - b * mean_p, 0)
-    return jnp.vdot(weight, (b * power + c - y) ** 2), jnp.stack([b, a, c])
+    return _vdot(weight, (b * power + c - y) ** 2), jnp.stack([b, a, c])
 
   error, theta = jax.vmap(at)(jnp.array(_EXPONENTS, y.dtype))
   return theta[jnp.argmin(error)]

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from rfjax.core import ratio
 
@@ -78,9 +79,11 @@ def _solve(
   step = ratio(jnp.ones_like(widest), widest)
   target = jnp.sum(joint, axis=0)
 
+  to_simplex = jax.vmap(jax.vmap(optax.projections.projection_simplex))
+
   def move(_: Any, at: tuple) -> tuple:
     change, dual, sums = at
-    new = _to_simplex(change - step * back(dual)[0])
+    new = to_simplex(change - step * back(dual)[0])
     pair, rate, distorted = program(2 * new - change)
     shift, gap, cost = dual
     gap += dual_step[1] * rate
@@ -101,12 +104,3 @@ def _solve(
 
   at = (start, jax.tree.map(jnp.zeros_like, rows))
   return jax.lax.fori_loop(0, rounds, restart, at)[0]
-
-
-def _to_simplex(rows: jax.Array) -> jax.Array:
-  """The nearest probabilities to the last axis."""
-  falling = jnp.flip(jnp.sort(rows, axis=-1), axis=-1)
-  over = jnp.cumsum(falling, axis=-1) - 1
-  number = jnp.arange(1, rows.shape[-1] + 1)
-  kept = jnp.sum(falling * number > over, axis=-1, keepdims=True)
-  return jnp.maximum(rows - jnp.take_along_axis(over, kept - 1, axis=-1) / kept, 0)

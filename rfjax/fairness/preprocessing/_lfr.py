@@ -96,8 +96,7 @@ def lfr(
     data = data.require("group", by=_NAME).with_columns("weight")
     if prototypes > data.num_rows:
       raise ValueError(f"prototypes must be at most the {data.num_rows} rows, got {prototypes}")
-    cosine = lambda step: learning_rate * (1 + jnp.cos(jnp.pi * step / steps)) / 2
-    tx = optax.adam(cosine)
+    tx = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     loss = lambda state, data: objective(state, data, weights, distance)
     move = lambda _, one: descend(loss, one, data, tx)
     return jax.lax.fori_loop(0, steps, move, player(start(data, prototypes, key), tx)).params

@@ -1,6 +1,7 @@
 """Optimized pre-processing against HiGHS on the same program, and against drawn rows."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -158,7 +159,7 @@ def test_no_step_is_dropped_that_does_not_fill_a_round():
   _, data = table(3)
   away = lambda steps: make(0.02, [0.3, 0.05], steps=steps).init(data).change
   changes = [np.asarray(away(steps)) for steps in (500, 501, 750, 999)]
-  for few, many in zip(changes, changes[1:], strict=False):
+  for few, many in itertools.pairwise(changes):
     assert np.abs(few - many).max() > 0
 
 
