@@ -13,7 +13,7 @@ class GroupDROState(NamedTuple):
   """The state of `group_dro`.
 
   Attributes:
-    log_q: [G], the logarithms of the weights of groups.
+    log_q: [G], the logarithms of the weights of groups; minus infinity for one without rows.
     average: [G], moving averages of the groups' losses.
     seen: [G], 1 for groups that have an average already.
     size: [G], the rows of each group in the training set.
@@ -39,9 +39,10 @@ def group_dro(
 
   with the mean losses L of a batch, 0 for a group that it lacks, by weights of rows: n / n_g of the
   batch times q_g. Weights start equal, and move before the model does. C > 0 asks smaller groups to
-  fit better, since they generalise worse; eta = 0 makes groups count alike. Groups are often those
-  of a label and an attribute together. Without strong regularisation or early stopping a network
-  fits every group, and nothing is gained.
+  fit better, since they generalise worse, and counts where some of C are 0 too, which the authors'
+  code then leaves out as a whole; eta = 0 makes groups count alike. A group without rows in the
+  training set takes no weight. Groups are often those of a label and an attribute together. Without
+  strong regularisation or early stopping a network fits every group, and nothing is gained.
 
   With a fraction f the weights are those of the conditional value at risk: groups in descending
   order of their moving averages, as far as they make up a share f of the training set.
@@ -86,8 +87,9 @@ def group_dro(
     size = jnp.sum(data.require("group", by="group_dro").membership, axis=0)
     if extra.shape not in ((), size.shape):
       raise ValueError(f"adjustment must have one number a group, {size.size}, got {extra.size}")
-    zero = jnp.zeros_like(size)
-    return GroupDROState(zero - jnp.log(size.size), zero, zero, size)
+    zero, some = jnp.zeros_like(size), (size > 0) | jnp.all(size == 0)
+    log_q = jnp.where(some, -jnp.log(jnp.sum(some)), -jnp.inf).astype(size.dtype)
+    return GroupDROState(log_q, zero, zero, size)
 
   def update(
     batch: Batch, state: GroupDROState, params: Any = None, **unused: Any

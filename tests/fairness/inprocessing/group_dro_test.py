@@ -53,7 +53,7 @@ def runner(**settings):
 
 
 def by_hand(eta, adjustment, fraction=None, decay=0.9):
-  """The recursion of the authors' code, group by group."""
+  """The recursion of the authors' code, group by group, which itself adds none where some are 0."""
   q, average, size = np.full(GROUPS, 1 / GROUPS), [None] * GROUPS, np.array([50, 30, 15, 5])
   found = []
   for y, group, cost in zip(*batches(), strict=True):
@@ -118,6 +118,27 @@ def test_soft_and_missing_groups():
   each = 0.5 * 2.5 / np.array([1.5, 1.0])  # q times the rows with a group over those of g
   expected = [each[0], each.mean(), 1.0, 0.5 * each[1] + 0.5]
   np.testing.assert_allclose(out.weight, expected, rtol=1e-6)
+
+
+def test_a_group_without_rows_in_the_training_set_takes_no_weight():
+  member = np.append(np.eye(2)[np.arange(60) % 3 // 2], np.zeros((60, 1)), axis=1)
+  two, three = (
+    rfjax.Batch.from_arrays(np.zeros((60, 1)), np.arange(60) % 2, g)
+    for g in (member[:, :2], member)
+  )
+
+  def last(data):
+    made = inprocessing.group_dro(0.1, adjustment=4.0)
+    flow = data.fill(jnp.stack([jnp.linspace(-1, 1, 60), jnp.zeros(60)], axis=1))
+    act = lambda _, state: made.update(flow, state, None)[1]
+    state = jax.lax.fori_loop(0, 200, act, made.init(data))
+    return jnp.exp(state.log_q), made.update(flow, state, None)[0].weight
+
+  (expected, weights), (q, same) = last(two), last(three)
+  np.testing.assert_allclose(q, np.append(expected, 0), atol=1e-6)
+  np.testing.assert_allclose(same, weights, rtol=1e-5)
+  none = three.replace(group=jnp.zeros((60, 3)))
+  np.testing.assert_array_equal(last(none)[1], 1)
 
 
 def test_the_worst_group_does_better():
