@@ -84,6 +84,10 @@ def exponentiated_gradient(
   mixture so far, a linear program. It is one program of fixed length, so that tolerances and seeds
   are vectorised by `vmap`, `jax.lax.map` or `sweep`.
 
+  Errors and moments are those of rows repeated as often as their weights say. The oracle's weights
+  add up to the number of rows that have one, so that a penalty of its own weighs as it does without
+  weights, and the scale of weights changes nothing.
+
   Args:
     data: the training set, of two classes.
     constraint: a name of `parity_moments`, such as "demographic_parity" or "equalized_odds".
@@ -102,8 +106,9 @@ def exponentiated_gradient(
       multipliers; `run_linprog_step` in fairlearn.
     multiples: of average multipliers, at which the gap asks the oracle; (1, 2, 5, 10) in fairlearn,
       where the next one is asked only if the gap is at most nu.
-    nu: the gap at which a run stops, from its sixth round on; half a standard error of the
-      first answer's errors when None; may be traced.
+    nu: the gap up to which further multiples are asked, and at which a run with "smallest_gap"
+      stops, from its sixth round on; half a standard error of the first answer's errors when None;
+      may be traced.
 
   Returns:
     The `ExponentiatedGradient`. Its classifier needs no group at prediction.
@@ -145,19 +150,20 @@ def exponentiated_gradient(
     t, check = now
     multipliers = limit * _share(at.theta, moments.valid)
     total = at.total + multipliers
-    store, place = game.respond(at.store, multipliers)
+    goes = ~at.done
+    store, place = game.respond(at.store, multipliers, goes)
     stop = at.nu if nu is not None else jnp.where(t == 0, _nu(moments, store.errors[place]), at.nu)
     plays = at.plays.at[place].add(1)
     mixture = plays / (t + 1)
-    store, gap = game.gap(store, mixture, total / (t + 1), stop)
+    store, gap = game.gap(store, mixture, total / (t + 1), stop, goes)
     average = jnp.minimum(at.average, gap)
     if duals:
       solved, dual = game.solve(store)
-      store, other = game.gap(store, solved, dual, stop)
+      store, other = game.gap(store, solved, dual, stop, goes)
       other = jnp.where(t == 0, jnp.inf, other)
       mixture = jnp.where(gap < other, mixture, solved)
       gap = jnp.minimum(gap, other)
-    gap = jnp.where(at.done, jnp.inf, gap)
+    gap = jnp.where(goes, gap, jnp.inf)
     shrinks = check & (average > _SHRINK * at.before)
     rate = jnp.where(shrinks, _SHRINK * at.rate, at.rate)
     move = jnp.where(moments.valid, store.gammas[place] - difference_bound, 0)
@@ -214,5 +220,4 @@ def _checks(iterations: int) -> list[bool]:
 
 def _nu(moments: ParityMoments, error: jax.Array) -> jax.Array:
   """Half a standard error of the mean of 0-1 errors."""
-  total = moments.total
-  return 0.5 * jnp.sqrt(error * (1 - error) / jnp.maximum(total - 1, 1))
+  return 0.5 * jnp.sqrt(error * (1 - error) / jnp.maximum(moments.rows - 1, 1))

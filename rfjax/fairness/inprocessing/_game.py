@@ -62,7 +62,7 @@ class Game(NamedTuple):
     """The best response, which is a stored one unless the oracle finds a better; its place."""
     costs = self.moments.costs(multipliers)
     weight = self.moments.weight * jnp.abs(costs)
-    weight = weight * self.moments.total / jnp.sum(weight)
+    weight = weight * self.moments.rows / jnp.sum(weight)
     found = self.oracle.fit(self.x, (costs > 0).astype(self.x.dtype), weight, store.last)
     decision = self.oracle.decide(found, self.x)
     error, gamma = self.moments.error(decision), self.moments.gamma(decision)
@@ -89,14 +89,14 @@ class Game(NamedTuple):
     gamma = jnp.tensordot(mixture, store.gammas, 1, precision="highest")
     return jnp.where(self.moments.valid, gamma - self.bound, 0)
 
-  def gap(self, store: Store, mixture: jax.Array, multipliers: jax.Array, nu: Any) -> Any:
+  def gap(self, store: Store, mixture: jax.Array, multipliers: jax.Array, nu: Any, ask: Any) -> Any:
     """What a player could gain by leaving the mixture and the multipliers, and the store then."""
     projected = self.moments.project(multipliers)
     value = lambda mix: mix @ store.errors + jnp.sum(projected * self.excess(store, mix))
     now = value(mixture)
     high = mixture @ store.errors + self.limit * jnp.max(self.excess(store, mixture), initial=0)
 
-    def ask(at: Any, multiple: jax.Array) -> Any:
+    def turn(at: Any, multiple: jax.Array) -> Any:
       store, low, active = at
       store, place = self.respond(store, multiple * multipliers, active)
       lower = store.errors[place] + jnp.sum(
@@ -106,8 +106,8 @@ class Game(NamedTuple):
       gap = jnp.maximum(now - low, high - now)
       return (store, low, active & (gap <= nu + PRECISION)), None
 
-    at = (store, now, jnp.ones((), bool))
-    (store, low, _), _ = jax.lax.scan(ask, at, jnp.asarray(self.multiples, now.dtype))
+    at = (store, now, jnp.asarray(ask))
+    (store, low, _), _ = jax.lax.scan(turn, at, jnp.asarray(self.multiples, now.dtype))
     return store, jnp.maximum(now - low, high - now)
 
   def solve(self, store: Store) -> tuple[jax.Array, jax.Array]:

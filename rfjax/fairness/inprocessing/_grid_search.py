@@ -51,7 +51,8 @@ def grid_search(
   The grid has a signed coordinate for each event and each group but the last one: the points of
   integers with a sum of sizes of at most n, times limit / n, with the smallest n that gives enough;
   of those the first `grid_size`. All are learned in one program. The answer is one classifier that
-  always decides alike, where `exponentiated_gradient` mixes several.
+  always decides alike, where `exponentiated_gradient` mixes several. Weights of rows count
+  as they do there.
 
   Args:
     data: the training set, of two classes.
@@ -96,7 +97,8 @@ def grid_search(
   def learn(multipliers: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     costs = moments.costs(multipliers)
     label = (costs > 0).astype(x.dtype)
-    found = oracle.fit(x, label, moments.weight * jnp.abs(costs), oracle.init(x))
+    weight = moments.weight * jnp.abs(costs) * moments.rows / moments.total
+    found = oracle.fit(x, label, weight, oracle.init(x))
     decision = oracle.decide(found, x)
     return found, moments.error(decision), moments.gamma(decision)
 

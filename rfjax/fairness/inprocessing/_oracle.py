@@ -78,7 +78,8 @@ def logistic_oracle(*, l2: float | jax.Array = 1.0, steps: int = 10) -> Oracle:
 
   which is scikit-learn's LogisticRegression with C = 1 / l2. A step is a full one where the
   objective falls by it, and else $\log(1 + r) / r$ of it, with r the largest change of a margin, at
-  which it always does. Where all labels agree the answer is the constant.
+  which it always does. The start is the answer before, or 0 where the objective is smaller there.
+  Where all labels agree the answer is the constant.
 
   Args:
     l2: the strength of the penalty, above 0; may be traced.
@@ -134,7 +135,10 @@ def logistic_oracle(*, l2: float | jax.Array = 1.0, steps: int = 10) -> Oracle:
       theta, margin = theta + length * direction, margin + length * move
       return theta, margin, value(theta, margin)
 
-    margin = dot(full, start)
+    # Where a start is wrong by wide margins its curvature vanishes, and steps are short.
+    zero, margin = jnp.zeros_like(start), dot(full, start)
+    wrong = value(zero, zero[0]) < value(start, margin)
+    start, margin = jnp.where(wrong, 0, start), jnp.where(wrong, 0, margin)
     at = (start, margin, value(start, margin))
     theta = jax.lax.fori_loop(0, steps, newton, at)[0]
     some = lambda label: jnp.any((weight > 0) & (signed == label))

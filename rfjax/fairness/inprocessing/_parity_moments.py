@@ -45,6 +45,11 @@ class ParityMoments(NamedTuple):
     return jnp.sum(self.weight)
 
   @property
+  def rows(self) -> jax.Array:
+    """How many rows have a weight, []."""
+    return jnp.sum(self.weight > 0).astype(self.weight.dtype)
+
+  @property
   def size(self) -> jax.Array:
     """The weight of each event and group, [E, G]."""
     return jnp.sum(self.cells, axis=0)

@@ -107,11 +107,9 @@ def program(errors, gammas, bound, limit):
 def test_the_best_mixture_is_that_of_highs():
   with jax.enable_x64(True):
     solve = jax.jit(best_mixture)
-    for seed in range(60):
+    for seed, m in (*((seed, 8) for seed in range(20)), (20, 12)):
       rng = np.random.default_rng(seed)
-      if rng.choice([4, 8, 12]) != 8:
-        continue
-      errors, half = 0.3 + 0.2 * rng.random(40), 0.2 * rng.normal(size=(40, 4))
+      errors, half = 0.3 + 0.2 * rng.random(40), 0.2 * rng.normal(size=(40, m // 2))
       gammas, bound = np.concatenate([half, -half], axis=1), rng.choice([0.0, 0.01, 0.05])
       limit, stored = rng.choice([1.0, 100.0]), np.arange(40) < rng.integers(1, 41)
       mixture, dual = (np.asarray(v) for v in solve(errors, gammas, stored, bound, limit))
@@ -141,6 +139,23 @@ def test_the_logistic_oracle_is_the_regression_of_scikit_learn():
       found = fit(x, np.where(weight > 0, label, 1 - label), weight, np.ones(4))
       np.testing.assert_array_equal(found, [0, 0, 0, 2 * label - 1])
       np.testing.assert_array_equal(oracle.decide(found, jnp.asarray(x)), label)
+
+
+def test_the_oracle_leaves_a_start_that_is_wrong_by_a_wide_margin():
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(200, 2)) * [1.0, 300.0]
+  y = (rng.random(200) < 1 / (1 + np.exp(-x @ [1.0, 0.02]))).astype(int)
+  z = rng.normal(size=(200, 2))
+  clear = (z @ [1.0, 2.0] > 0).astype(int)
+  with jax.enable_x64(True):
+    oracle = inprocessing.logistic_oracle()
+    fit = jax.jit(oracle.fit)
+    for features, label in ((x, y), (z, clear), (z * [1.0, 300.0], clear)):
+      start = fit(features, label, np.ones(200), np.zeros(3))
+      found = fit(features, 1 - label, np.ones(200), start)
+      peer = LogisticRegression(solver="newton-cholesky", tol=1e-12).fit(features, 1 - label)
+      expected = np.append(peer.coef_[0], peer.intercept_)
+      np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +206,43 @@ def test_probabilities_are_those_of_the_mixture_and_lots_follow_them(frontier):
   unsure = (expected > 0.05) & (expected < 0.95)
   assert unsure.sum() > 3
   np.testing.assert_allclose(drawn.mean(0)[:200], expected, atol=0.11)  # 4.4 standard errors
+
+
+def test_the_scale_of_weights_changes_nothing_nor_do_rows_without_weight():
+  x, y, group = favoured(seed=4, rows=130)
+  data = rfjax.Batch.from_arrays(x, y, group)
+
+  @jax.jit
+  def run(data, weight):
+    data, name = data.replace(weight=weight), "demographic_parity"
+    found = inprocessing.exponentiated_gradient(
+      data, name, difference_bound=0.05, iterations=8, answer="smallest_gap"
+    )
+    return found, inprocessing.grid_search(data, name, grid_size=5)
+
+  with jax.enable_x64(True):
+    rows = np.arange(130) < 100
+    plain, scaled = (run(data, jnp.where(rows, w, 0)) for w in (1.0, 1 / 256))
+    for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(scaled), strict=True):
+      np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+    assert (scaled[1].multipliers[2] == 0).all()
+    peer = LogisticRegression(solver="newton-cholesky", tol=1e-12).fit(x[rows], y[rows])
+    expected = np.append(peer.coef_[0], peer.intercept_)
+    np.testing.assert_allclose(scaled[1].classifier.hypotheses[2], expected, atol=1e-7)
+
+
+def test_after_the_stop_nothing_is_stored():
+  x, y, group = decisions(7, count=200)
+  data = rfjax.Batch.from_arrays(x, y, group)
+  run = lambda rounds: inprocessing.exponentiated_gradient(
+    data, "equalized_odds", difference_bound=0.0, iterations=rounds, oracle=column_oracle(),
+    answer="smallest_gap", nu=100.0,
+  )  # fmt: skip
+  first, more = run(6), run(15)
+  size = len(first.errors)
+  assert np.isfinite(more.gaps).sum() == 6 and more.stored == first.stored
+  np.testing.assert_allclose(more.errors, np.append(first.errors, np.zeros(27)), atol=1e-6)
+  np.testing.assert_allclose(more.classifier.weights[:size], first.classifier.weights, atol=1e-6)
 
 
 def test_bad_settings_are_refused():
