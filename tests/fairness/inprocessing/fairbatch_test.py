@@ -14,6 +14,7 @@ import pytest
 import rfjax
 from rfjax import architectures, metrics
 from rfjax import data as data_sets
+from rfjax.core import NO_ADDRESS
 from rfjax.fairness import inprocessing
 from rfjax.fairness.inprocessing import _cells
 
@@ -187,10 +188,10 @@ def test_batches_are_cut_as_documented(official):
   assert (order[:, 7:] == 21).all()  # an empty cell serves nothing, nor a size of 0
 
 
-def test_a_shuffle_is_uniform_and_belongs_to_the_index():
+def test_a_shuffle_is_uniform():
   cell = jnp.array([1, 0, 1, 1, 0, 2])
   draws = jax.random.uniform(KEY, (6000, 6))
-  packed = np.asarray(jax.vmap(lambda d: _cells.shuffle_cells(d, cell, 3))(draws))
+  packed = np.asarray(jax.vmap(lambda d: _cells.shuffle_cells(d, cell, jnp.arange(6), 3))(draws))
   exact = np.lexsort((draws, np.broadcast_to(cell, draws.shape)), axis=-1)
   np.testing.assert_array_equal(packed, exact)
   found = collections.Counter(map(tuple, packed[:, 2:5].tolist()))
@@ -202,8 +203,21 @@ def test_many_rows_are_shuffled_exactly_too():
   rows = 20_000  # too many for packed integers
   draws = jax.random.uniform(KEY, (rows,))
   cell = jnp.arange(rows) % 7
-  found = _cells.shuffle_cells(draws, cell, 7)
+  found = _cells.shuffle_cells(draws, cell, jnp.arange(rows), 7)
   np.testing.assert_array_equal(found, np.lexsort((draws, cell)))
+
+
+@pytest.mark.parametrize("rows", [2000, 20_000])
+def test_a_shuffle_belongs_to_the_index(rows):
+  draws, cell = jax.random.uniform(KEY, (20, rows)), jnp.arange(rows) % 4
+  draws = draws.at[0].set(jnp.round(draws[0], 2))  # many are equal
+  other = np.random.default_rng(4).permutation(rows)
+  shuffle = jax.jit(jax.vmap(_cells.shuffle_cells, (0, None, None, None)), static_argnums=3)
+  order = shuffle(draws, cell, jnp.arange(rows), 4)
+  permuted = shuffle(draws[:, other], cell[other], jnp.asarray(other), 4)
+  np.testing.assert_array_equal(order, other[permuted])
+  padding = jnp.where(jnp.arange(rows) < 10, NO_ADDRESS, jnp.arange(rows))
+  assert len(np.unique(shuffle(draws[:1], cell, padding, 4))) == rows
 
 
 def test_a_permuted_data_set_has_the_same_batches():
