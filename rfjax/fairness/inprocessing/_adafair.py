@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, _check, group_sum, ratio
+from rfjax.core import Batch, _check, ratio
+from rfjax.fairness.inprocessing._cells import cell_sum
 from rfjax.fairness.inprocessing._stump import Learner, stump
 
 _SMALLEST = 1e-6  # error of a learner, so that one without an error has a finite vote
@@ -61,7 +62,8 @@ def adafair(
   read from the gap of label 1.
 
   Args:
-    data: the training set; its weights are the first ones.
+    data: the training set; its weights are the first ones, and rows that a selection has dropped
+      count nowhere.
     rounds: at most so many learners, at least 1; static.
     balance: c, in [0, 1]; may be traced.
     confidence: whether the exponent has the learner's confidence (the paper's CSB2) or not (CSB1);
@@ -92,13 +94,15 @@ def adafair(
   _check.choice("confidence", confidence, (False, True))
   weak = stump() if learner is None else learner
   key = jax.random.key(0) if key is None else key
-  data = data.require("group", by="adafair").with_columns("weight")
+  data = data.require("group", by="adafair").with_columns("keep", "weight")
+  # A row that a selection has dropped is as padding, which moves no threshold either.
+  data = data.replace(valid=data.valid & (data.keep > 0))
   member, classes = data.membership, data.num_classes
   labels = jax.nn.one_hot(data.y, classes) * data.valid[:, None]
-  count = group_sum(labels, member).T  # [C, G]
+  count = cell_sum(jnp.ones(data.num_rows), data)[:, :-1]
 
   def rates(right: jax.Array) -> jax.Array:
-    return ratio(group_sum(labels * right[:, None], member).T, count)
+    return ratio(cell_sum(right, data)[:, :-1], count)
 
   def boost(now: _Boosting, at: Any) -> tuple[_Boosting, Any]:
     number, key = at
@@ -124,7 +128,7 @@ def adafair(
     out = params, alpha, jnp.where(alive, objective, jnp.inf), now.weight
     return _Boosting(weight / jnp.sum(weight), votes, alive), out
 
-  first = data.weight * data.valid
+  first = data.weight * data.keep * data.valid
   start = _Boosting(first / jnp.sum(first), jnp.zeros(labels.shape), jnp.array(True))
   numbers = jnp.arange(rounds)
   keys = jax.vmap(lambda number: jax.random.fold_in(key, number))(numbers)

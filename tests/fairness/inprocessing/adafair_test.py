@@ -144,12 +144,22 @@ def test_perfect_learners_chance_and_a_learner_of_ones_own():
   assert len(set(chance.learners.tolist())) == 3  # each round has a key of its own
 
 
-def test_padding_has_no_influence():
-  data = make_data()
-  padded = data.take(jnp.append(jnp.arange(ROWS), jnp.full(9, ROWS)))
-  one, two = (jax.jit(lambda d: inprocessing.adafair(d, rounds=4))(d) for d in (data, padded))
-  np.testing.assert_allclose(one.vote, two.vote, rtol=1e-5)
-  np.testing.assert_allclose(one.objective, two.objective, rtol=1e-5)
+def test_padding_and_dropped_rows_have_no_influence():
+  data, many = make_data(), jnp.arange(ROWS + 60)
+  padded = data.take(jnp.where(many < ROWS, many, ROWS))
+  some = many < ROWS
+  dropped = padded.replace(
+    x=jnp.where(some[:, None], padded.x, padded.x[many - ROWS] + 0.01),
+    group=jnp.where(some, padded.group, many % 2),
+    valid=many >= 0,
+    keep=1.0 * some,
+  )
+  fit = jax.jit(lambda d: inprocessing.adafair(d, rounds=4))
+  one, *others = (fit(d) for d in (data, padded, dropped))
+  for other in others:
+    np.testing.assert_allclose(one.vote, other.vote, rtol=1e-5)
+    np.testing.assert_allclose(one.objective, other.objective, rtol=1e-5)
+    np.testing.assert_allclose(one.learners.threshold, other.learners.threshold, rtol=1e-5)
 
 
 def test_what_is_wrong_is_refused():
