@@ -8,6 +8,7 @@ import optax
 
 from rfjax.core import Batch, Transform, _check
 from rfjax.fairness.inprocessing import _adversary
+from rfjax.fairness.inprocessing._cells import CRITERIA
 
 
 def adversarial_debiasing(
@@ -58,7 +59,7 @@ def adversarial_debiasing(
     >>> state, log = rfjax.fit(architectures.logistic(), inprocessing.adversarial_debiasing(0.1),
     ...                        tx, data, key=jax.random.key(0), epochs=5)
   """
-  _check.choice("criterion", criterion, _adversary.CRITERIA)
+  _check.choice("criterion", criterion, CRITERIA)
   odds = criterion == "equalized_odds"
 
   def start(data: Batch, key: jax.Array, spec: Any) -> dict[str, jax.Array]:

@@ -9,8 +9,7 @@ import optax
 
 from rfjax.architectures._dense import dense, dense_init
 from rfjax.core import Batch, Player, Transform, _check, cross_entropy, descend, player
-
-CRITERIA = ("demographic_parity", "equalized_odds", "equal_opportunity")
+from rfjax.fairness.inprocessing._elements import check_strength
 
 
 class AdversaryState(NamedTuple):
@@ -99,7 +98,7 @@ def game(
 
   Both move from where they stand: the model by the adversary before its steps.
   """
-  _check.number("strength", strength, 0.0, open_high=True)
+  check_strength(strength)
   steps = _check.count("steps", steps)
   tx = optax.adam(1e-3) if tx is None else tx
 

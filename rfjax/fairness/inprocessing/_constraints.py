@@ -9,8 +9,8 @@ import numpy as np
 
 from rfjax import metrics
 from rfjax.core import Batch, _check
+from rfjax.fairness.inprocessing._elements import check_statistics
 from rfjax.metrics import Rate
-from rfjax.metrics._cells import STATISTICS
 from rfjax.metrics._gap import Method
 
 
@@ -54,9 +54,7 @@ def rate_constraints(
 ) -> RateConstraints:
   """Checks the settings."""
   _check.number("bound", bound, 0.0, open_high=True)
-  names = (statistics,) if isinstance(statistics, str) else tuple(statistics)
-  for name in names:
-    _check.choice("statistics", name, tuple(STATISTICS))
+  names = check_statistics(statistics)
   _check.choice("method", method, get_args(Method))
   _check.number("temperature", temperature, 0.0, open_low=True, open_high=True)
   return RateConstraints(bound, names, method, temperature, by)

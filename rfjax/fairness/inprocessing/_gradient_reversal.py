@@ -8,6 +8,7 @@ import optax
 
 from rfjax.core import Batch, Transform, _check
 from rfjax.fairness.inprocessing import _adversary
+from rfjax.fairness.inprocessing._cells import CRITERIA
 
 INPUTS = ("features", "logits")
 
@@ -63,7 +64,7 @@ def gradient_reversal(
     >>> state, log = rfjax.fit(architectures.mlp([4]), method, optax.adam(1e-3), data,
     ...                        key=jax.random.key(0), epochs=5)
   """
-  _check.choice("criterion", criterion, _adversary.CRITERIA)
+  _check.choice("criterion", criterion, CRITERIA)
   _check.choice("inputs", inputs, INPUTS)
   hidden = tuple(_check.count("hidden", width) for width in hidden)
   odds = criterion == "equalized_odds"

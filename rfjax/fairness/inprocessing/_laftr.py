@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import optax
 
 from rfjax.architectures._dense import flatten
-from rfjax.core import Batch, Player, Transform, _check, descend, group_sum, player, ratio
+from rfjax.core import Batch, Player, Transform, _check, descend, player, ratio
 from rfjax.fairness.inprocessing import _adversary
+from rfjax.fairness.inprocessing._cells import CRITERIA, cell_sum
+from rfjax.fairness.inprocessing._elements import check_strength
 
 
 class LAFTRState(NamedTuple):
@@ -80,8 +82,8 @@ def laftr(
     >>> state, log = rfjax.fit(architectures.mlp([8]), inprocessing.laftr(1.0), optax.adam(1e-3),
     ...                        data, key=jax.random.key(0), epochs=5)
   """
-  _check.number("strength", strength, 0.0, open_high=True)
-  _check.choice("criterion", criterion, _adversary.CRITERIA)
+  check_strength(strength)
+  _check.choice("criterion", criterion, CRITERIA)
   _check.number("reconstruction", reconstruction, 0.0, open_high=True)
   hidden = tuple(_check.count("hidden", width) for width in hidden)
   steps = _check.count("steps", steps)
@@ -98,8 +100,7 @@ def laftr(
     decoder: Any = ()
     if decodes:
       decoder = player(_adversary.layers(keys[1], (width + groups, data.x[0].size)), tx)
-    labels = jax.nn.one_hot(data.y, data.num_classes) * data.valid[:, None]
-    count = group_sum(labels, data.membership).T
+    count = cell_sum(jnp.ones(data.num_rows), data)[:, :-1]
     size = jnp.broadcast_to(jnp.sum(count, axis=0), count.shape) if parity else count
     counted = 1 if criterion != "equal_opportunity" else jnp.arange(len(count))[:, None] == 1
     factor = ratio(jnp.sum(count) * counted, size)

@@ -45,7 +45,8 @@ def lagrangian(
   descends on rates of probabilities, softmax(logits / temperature). The multipliers ascend on
   rates of decisions (`hard`), so that it is decisions that meet the bound, where a penalty
   on probabilities leaves a gap; or on the same rates as the network, and then a fixed point is one
-  of Karush, Kuhn and Tucker. A group without rows in the batch moves nothing.
+  of Karush, Kuhn and Tucker. A constraint of a group without rows in the batch is 0 there:
+  it has no gradient, and what momentum makes of that is up to the optimizer.
 
   Args:
     bound: b, at least 0; may be traced.
