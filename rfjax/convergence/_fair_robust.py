@@ -51,8 +51,9 @@ def fair_robust(
 
   The first `warm_start` epochs have the batches that they have without it. Then each epoch moves
   lambda as `fairbatch` does, by the losses of the last selection (at first of all rows), selects,
-  and draws floor(|S| / B) batches of S, as `fairbatch` does. Where S has less than B rows, one
-  batch has all of them; so has an epoch without `batch_size` in `fit`.
+  and draws floor(|S| / B) batches of S, as `fairbatch` does. Where S has less than B rows,
+  and in an epoch without `batch_size` in `fit`, there is one batch of |S| rows, but for rounding,
+  in shares of lambda: of a group that is owed more some rows come twice, of others some do not.
 
   The losses are those of the chain: losses and corrections stand in front. For equalized odds the
   authors' code divides sums of losses by one more than the number of rows, so that a group of which
