@@ -46,6 +46,11 @@ FIGURE_3 = (
   *("constraint", "adversarial", "sampling"),
   *("adjust", "tune"),
 )
+FIGURE_4 = (
+  *("noisy attribute", "missing attribute", "poisoned"),
+  *("label noise by group", "sample selection", "in-processing"),
+)
+PLACES = FIGURE_3 + FIGURE_4
 ROOT = pathlib.Path(__file__).parent.parent
 ENTRIES = pytest.mark.parametrize("entry", catalog.entries(), ids=lambda e: e.name)
 
@@ -77,7 +82,7 @@ def test_entry_is_well_formed(entry):
   assert entry.checked in ("paper", "code", "memory")
   assert entry.figure in (None, 1, 2, 3, 4)
   assert entry.verified
-  assert all(re.fullmatch(r"C|[ABDE]\d", place) or place in FIGURE_3 for place in entry.survey)
+  assert all(re.fullmatch(r"C|[ABDE]\d", place) or place in PLACES for place in entry.survey)
   assert set(entry.paper) <= set(catalog.references())
   if entry.kind == "method":
     assert bool(entry.neutral) != bool(entry.neutral_reason)

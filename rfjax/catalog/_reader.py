@@ -47,7 +47,8 @@ class Entry:
     checked: what its formula was read in: "paper", "code" or "memory".
     figure: the tutorial's figure that has its box.
     box: the box in that figure.
-    survey: its places in the survey's list, A1 to E3, or its classes in Figure 3, such as "repair".
+    survey: its places in the survey's list, A1 to E3, or its classes in Figures 3 and 4, such as
+      "repair" or "noisy attribute".
     writes: the batch fields that it writes.
     needs: what it needs beyond features and given labels.
     neutral: the settings that make it plain cross-entropy; empty where there are none.

@@ -1,7 +1,12 @@
 """Robustness and fairness at once, as equals or one inside the other."""
 
+from rfjax.convergence._corrected_groups import corrected_groups as corrected_groups
 from rfjax.convergence._fair_robust import FairRobustState as FairRobustState
 from rfjax.convergence._fair_robust import fair_robust as fair_robust
 from rfjax.convergence._fr_train import FRTrainState as FRTrainState
 from rfjax.convergence._fr_train import fr_train as fr_train
 from rfjax.convergence._fr_train import fr_train_steps as fr_train_steps
+from rfjax.convergence._group_noise import corrected_membership as corrected_membership
+from rfjax.convergence._group_noise import group_posterior as group_posterior
+from rfjax.convergence._group_noise import groups_as_labels as groups_as_labels
+from rfjax.convergence._group_noise import true_shares as true_shares

@@ -45,12 +45,13 @@ def labels(name: str, values: Any, count: int | None, smallest: int) -> tuple[np
   return values.astype(np.int32), count
 
 
-def _soft_group(group: np.ndarray, num_groups: int | None) -> tuple[np.ndarray, int]:
+def _soft_group(group: np.ndarray, num_groups: int | None, signed: bool) -> tuple[np.ndarray, int]:
   if num_groups is not None and group.shape[1] != num_groups:
     raise ValueError(
       f"group has {group.shape[1]} columns but num_groups is {num_groups}: pass one a group"
     )
-  bad = ~np.isfinite(group).all(1) | (group < 0).any(1) | (group.sum(1) > 1 + 1e-5)
+  low = -np.inf if signed else 0
+  bad = ~np.isfinite(group).all(1) | (group < low).any(1) | (group.sum(1) > 1 + 1e-5)
   if bad.any():
     raise ValueError(
       f"group must hold memberships in [0, 1] with row sums at most 1, got {group[bad][0]}"
@@ -59,8 +60,11 @@ def _soft_group(group: np.ndarray, num_groups: int | None) -> tuple[np.ndarray, 
   return group.astype(np.float32), group.shape[1]
 
 
-def groups(group: Any, num_groups: int | None) -> tuple[np.ndarray, int]:
-  """Checks a sensitive attribute, hard [N] or soft [N, G]; every hard group must occur."""
+def groups(group: Any, num_groups: int | None, *, signed: bool = False) -> tuple[np.ndarray, int]:
+  """Checks a sensitive attribute, hard [N] or soft [N, G]; every hard group must occur.
+
+  A soft one may be `signed`, with entries below 0, where it has been corrected for noise.
+  """
   group = np.asarray(group)
   if group.ndim == 2 and group.shape[1] == 1:
     raise ValueError(
@@ -68,7 +72,7 @@ def groups(group: Any, num_groups: int | None) -> tuple[np.ndarray, int]:
       " pass group.ravel()"
     )
   if group.ndim == 2:
-    return _soft_group(group, num_groups)
+    return _soft_group(group, num_groups, signed)
   group, num_groups = labels("group", group, num_groups, smallest=1)
   empty = np.flatnonzero(np.bincount(group, minlength=num_groups) == 0)
   if empty.size:

@@ -70,8 +70,13 @@ def read(
   weight: Any,
   soft: bool,
   overall: bool = False,
+  signed: bool = False,
 ) -> Rows:
-  """Reads the arguments of a measure; `overall` makes one group of all rows."""
+  """Reads the arguments of a measure.
+
+  `overall` makes one group of all rows. Membership may be `signed`, that of a batch, which a
+  correction for noise may have given entries below 0.
+  """
   if isinstance(y_true, Batch):
     _refuse_extra(y_pred=y_pred, group=group, num_groups=num_groups, num_classes=num_classes)
     return _read_batch(measure, y_true, weight, soft, overall)
@@ -84,7 +89,7 @@ def read(
   y, y_pred, num_classes = _check_classes(y, y_pred, num_classes)
   if overall:
     group, num_groups = np.zeros(len(y), np.int32), 1
-  group, num_groups = _check_groups(read_array("group", group, (1, 2), len(y)), num_groups)
+  group, num_groups = _check_groups(read_array("group", group, (1, 2), len(y)), num_groups, signed)
   dtype = _sum_type(y_pred, group, weight)
   y_pred, group = (jnp.asarray(v, None if _is_integer(v) else dtype) for v in (y_pred, group))
   sizes, whole = (num_groups, num_classes), weight.dtype == bool
@@ -107,7 +112,8 @@ def read_labels(
     group, weight = _group(batch), read_weight(batch, weight)
   else:
     y = _codes("y_true", read_array("y_true", y_true, (1,)), num_classes, 2)[0]
-  return read(measure, y, y, group, num_groups, num_classes, weight, False)
+  signed = isinstance(y_true, Batch)
+  return read(measure, y, y, group, num_groups, num_classes, weight, False, signed=signed)
 
 
 def _refuse_extra(**given: Any) -> None:
@@ -138,7 +144,7 @@ def _read_batch(measure: str, batch: Batch, weight: Any, soft: bool, overall: bo
   y_pred = jax.nn.softmax(logits) if soft else jnp.argmax(logits, axis=-1)
   group, weight = _group(batch), read_weight(batch, weight)
   sizes = batch.num_groups, batch.num_classes
-  return read(measure, batch.y, y_pred, group, *sizes, weight, False, overall)
+  return read(measure, batch.y, y_pred, group, *sizes, weight, False, overall, signed=True)
 
 
 def read_codes(name: str, values: Any, rows: int, count: int | None) -> tuple[jax.Array, int]:
@@ -210,7 +216,7 @@ def _check_classes(y: Any, y_pred: Any, num_classes: int | None) -> tuple[Any, A
   return _codes("y_true", y, columns, 2)[0], y_pred, columns
 
 
-def _check_groups(group: Any, num_groups: int | None) -> tuple[Any, int]:
+def _check_groups(group: Any, num_groups: int | None, signed: bool) -> tuple[Any, int]:
   """Checks a sensitive attribute, of which a group may be empty; returns it and their number."""
   if group.ndim == 1:
     group, num_groups = _codes("group", group, num_groups, 1)
@@ -222,7 +228,7 @@ def _check_groups(group: Any, num_groups: int | None) -> tuple[Any, int]:
       f"num_groups is {num_groups} but group has {group.shape[1]} columns: leave it away"
     )
   if not _check.traced(group):
-    _check.groups(group, num_groups)
+    _check.groups(group, num_groups, signed=signed)
   return group, group.shape[1]
 
 

@@ -1,7 +1,16 @@
 """Cases of what is robust and fair at once."""
 
+import jax.numpy as jnp
+
 from law_cases.case import Case
 from rfjax import convergence
+from rfjax.fairness import inprocessing
+
+
+def group_noise(rate):
+  """The transition of two groups of which a third of a rate is given as the other one."""
+  return jnp.eye(2) + rate / 3 * jnp.array([[-1.0, 1.0], [1.0, -1.0]])
+
 
 CASES = {
   "fr_train": Case(
@@ -21,5 +30,14 @@ CASES = {
       ((0.1,), {"greedy": "clever"}),
     ),
     scheduled=True,
+  ),
+  "corrected_groups": Case(
+    make=lambda s: convergence.corrected_groups(inprocessing.gap(s), group_noise(s)),
+    neutral=lambda: convergence.corrected_groups(inprocessing.gap(0.0), group_noise(0.5)),
+    refused=(
+      ((inprocessing.gap(1.0), [[0.5, 0.5], [0.5, 0.5]]), {}),
+      ((inprocessing.gap(1.0), [[0.9, 0.2], [0.5, 0.5]]), {}),
+      ((inprocessing.fairbatch("demographic_parity"), [[0.9, 0.1], [0.1, 0.9]]), {}),
+    ),
   ),
 }
