@@ -183,14 +183,13 @@ def groups_as_labels(data: Batch) -> Batch:
   """
   member = data.require("group", by="groups_as_labels").membership
   group = data.group if data.group.ndim == 1 else jnp.argmax(member, axis=1).astype(jnp.int32)
-  truth = None
-  if data.truth is not None and data.truth.group is not None:
-    truth = Truth(y=data.truth.group)
-  return Batch(
+  rows = Batch(
     index=data.index,
     valid=data.valid & (jnp.sum(member, axis=1) > 0),
     x=data.x,
     y=group,
-    truth=truth,
     num_classes=data.num_groups,
   )
+  if data.truth is None or data.truth.group is None:
+    return rows
+  return rows.replace(truth=Truth(y=data.truth.group))
