@@ -92,3 +92,44 @@ def lower_posterior(loss, steps=10):
     weight, mean = r.mean(0), (r * x[:, None]).sum(0) / r.sum(0)
     variance = (r * (x[:, None] - mean) ** 2).sum(0) / r.sum(0) + 5e-4
   return (of() / of().sum(1, keepdims=True))[:, mean.argmin()]
+
+
+def fair_prefix(loss, y, z, lb1, lb2, limit):
+  """The rows of the loop of FairRobust's authors: four running sums; y in {-1, 1}, z in {0, 1}."""
+  ratio = {(1, 1): lb1, (1, 0): 1 - lb1, (-1, 1): lb2, (-1, 0): 1 - lb2}
+  sums = dict.fromkeys(ratio, 0.0)
+  taken = []
+  for j in np.argsort(loss, kind="stable"):
+    if len(taken) >= limit:
+      break
+    if all(round(v, 9) < limit for v in sums.values()):  # equal but for rounding is equal
+      own, sibling = (y[j], z[j]), (y[j], 1 - z[j])
+      taken.append(j)
+      sums[own] += 2 - ratio[own]
+      sums[sibling] += 1 - ratio[sibling]
+      sums[-y[j], 0] += 1
+      sums[-y[j], 1] += 1
+  return taken
+
+
+def fair_smallest(loss, y, z, shares, limit, skip):
+  """FairRobust's rule, a limit for each of any labels and groups; z is G for missing."""
+  labels, groups = shares.shape
+  taken = []
+
+  def load(rows):
+    loads = [float(len(rows))]
+    for a in range(labels):
+      of_label = [z[j] for j in rows if y[j] == a and z[j] < groups]
+      for g in range(groups):
+        loads.append(len(rows) + of_label.count(g) - shares[a, g] * len(of_label))
+    return max(loads)
+
+  for j in np.argsort(loss, kind="stable"):
+    if skip:
+      taken += [j] if round(load([*taken, j]), 9) <= limit else []
+    elif round(load(taken), 9) < limit:
+      taken.append(j)
+    else:
+      break
+  return taken

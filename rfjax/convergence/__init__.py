@@ -3,6 +3,8 @@
 from rfjax.convergence._corrected_groups import corrected_groups as corrected_groups
 from rfjax.convergence._fair_robust import FairRobustState as FairRobustState
 from rfjax.convergence._fair_robust import fair_robust as fair_robust
+from rfjax.convergence._fair_small_loss import FairSmallLossState as FairSmallLossState
+from rfjax.convergence._fair_small_loss import fair_small_loss as fair_small_loss
 from rfjax.convergence._fr_train import FRTrainState as FRTrainState
 from rfjax.convergence._fr_train import fr_train as fr_train
 from rfjax.convergence._fr_train import fr_train_steps as fr_train_steps

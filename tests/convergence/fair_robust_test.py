@@ -9,53 +9,13 @@ import optax
 import pytest
 
 import rfjax
+from oracles import fair_prefix, fair_smallest
 from rfjax import architectures, convergence
 from rfjax.convergence import _fair_robust
 
 KEY = jax.random.key(0)
 ROWS, BATCH, RATE, NOISE = 60, 8, 0.04, 0.2
 LIMIT, WARM, EPOCHS = 48, 5, 70
-
-
-def released(loss, y, z, lb1, lb2, limit):
-  """The rows that the authors' loop takes: four running sums; y in {-1, 1}, z in {0, 1}."""
-  ratio = {(1, 1): lb1, (1, 0): 1 - lb1, (-1, 1): lb2, (-1, 0): 1 - lb2}
-  sums = dict.fromkeys(ratio, 0.0)
-  taken = []
-  for j in np.argsort(loss, kind="stable"):
-    if len(taken) >= limit:
-      break
-    if all(round(v, 9) < limit for v in sums.values()):  # equal but for rounding is equal
-      own, sibling = (y[j], z[j]), (y[j], 1 - z[j])
-      taken.append(j)
-      sums[own] += 2 - ratio[own]
-      sums[sibling] += 1 - ratio[sibling]
-      sums[-y[j], 0] += 1
-      sums[-y[j], 1] += 1
-  return taken
-
-
-def by_limits(loss, y, z, shares, limit, skip):
-  """The rule for any number of labels and groups, a limit for each of them; z is G for missing."""
-  labels, groups = shares.shape
-  taken = []
-
-  def load(rows):
-    loads = [float(len(rows))]
-    for a in range(labels):
-      of_label = [z[j] for j in rows if y[j] == a and z[j] < groups]
-      for g in range(groups):
-        loads.append(len(rows) + of_label.count(g) - shares[a, g] * len(of_label))
-    return max(loads)
-
-  for j in np.argsort(loss, kind="stable"):
-    if skip:
-      taken += [j] if round(load([*taken, j]), 9) <= limit else []
-    elif round(load(taken), 9) < limit:
-      taken.append(j)
-    else:
-      break
-  return taken
 
 
 @functools.partial(jax.jit, static_argnums=(5, 6))
@@ -93,7 +53,7 @@ def test_the_prefix_is_the_released_loop():
   ends = []
   for i, row in enumerate(found):
     first, second = shares[i, 1, 1], shares[i, 0, 1]
-    taken = released(loss[i], 2 * y[i] - 1, z[i], first, second, limit[i])
+    taken = fair_prefix(loss[i], 2 * y[i] - 1, z[i], first, second, limit[i])
     np.testing.assert_array_equal(row, as_marks(taken, 40))
     ends.append(limit[i] - len(taken))
   assert np.mean(np.array(ends) > 1) > 0.5  # shares, and not the number alone, end the loop
@@ -105,7 +65,7 @@ def test_the_rule_for_many_labels_and_groups(skip):
   with jax.enable_x64(True):
     found = np.asarray(marks(loss, y, z, shares, limit, 3, skip))
   for i, row in enumerate(found):
-    taken = by_limits(loss[i], y[i], z[i], shares[i], limit[i], skip)
+    taken = fair_smallest(loss[i], y[i], z[i], shares[i], limit[i], skip)
     np.testing.assert_array_equal(row, as_marks(taken, 30))
 
 
@@ -171,7 +131,7 @@ class Oracle:
     if parity and which == -1:
       move = -move
     self.lb[which] = min(max(self.lb[which] + move, 0), 1)
-    taken = released(own, y, z, self.lb[1], self.lb[-1], LIMIT)
+    taken = fair_prefix(own, y, z, self.lb[1], self.lb[-1], LIMIT)
     self.clean = as_marks(taken, len(y))
     return [[1 - self.lb[a], self.lb[a]] for a in (-1, 1)]
 

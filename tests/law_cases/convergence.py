@@ -31,6 +31,19 @@ CASES = {
     ),
     scheduled=True,
   ),
+  "fair_small_loss": Case(
+    make=lambda s: convergence.fair_small_loss(s, greedy="skip"),
+    # A batch that is the data set is not out of its shares.
+    neutral=lambda: convergence.fair_small_loss(0.0),
+    refused=(
+      ((1.0,), {}),
+      ((0.1, [[0.5, 0.6]]), {}),
+      ((0.1, [0.5, 0.5]), {}),
+      ((0.1, [[-0.5, 1.5]]), {}),
+      ((0.1,), {"greedy": "clever"}),
+      ((0.1,), {"rounding": "up"}),
+    ),
+  ),
   "corrected_groups": Case(
     make=lambda s: convergence.corrected_groups(inprocessing.gap(s), group_noise(s)),
     neutral=lambda: convergence.corrected_groups(inprocessing.gap(0.0), group_noise(0.5)),

@@ -15,11 +15,16 @@ def cell_sum(values: jax.Array, data: Batch) -> jax.Array:
 
   Rows that are padding, or that a selection has dropped for the epoch, count nowhere.
   """
-  known = data.membership
-  missing = data.valid - jnp.sum(known, axis=1)
   counted = data.valid if data.keep is None else data.keep > 0
   labels = jax.nn.one_hot(data.y, data.num_classes) * (values * counted)[:, None]
-  return group_sum(labels, jnp.concatenate([known, missing[:, None]], axis=1)).T
+  return group_sum(labels, with_missing(data)).T
+
+
+def with_missing(data: Batch) -> jax.Array:
+  """The membership [N, G + 1]; last comes the part of a row that belongs to no group."""
+  known = data.membership
+  missing = data.valid - jnp.sum(known, axis=1)
+  return jnp.concatenate([known, missing[:, None]], axis=1)
 
 
 def start_shares(data: Batch) -> jax.Array:
