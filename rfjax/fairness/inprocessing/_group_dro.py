@@ -38,11 +38,13 @@ def group_dro(
   q_g \propto q_g \exp\Bigl(\eta\,\bigl(L_g + C_g / \sqrt{n_g}\bigr)\Bigr)$$
 
   with the mean losses L of a batch, 0 for a group that it lacks, by weights of rows: n / n_g of the
-  batch times q_g. Weights start equal, and move before the model does. C > 0 asks smaller groups to
-  fit better, since they generalise worse, and counts where some of C are 0 too, which the authors'
-  code then leaves out as a whole; eta = 0 makes groups count alike. A group without rows in the
-  training set takes no weight. Groups are often those of a label and an attribute together. Without
-  strong regularisation or early stopping a network fits every group, and nothing is gained.
+  batch times q_g. Rows count by what stands in front: as selected, with the targets and the weights
+  that they were given, below 0 not at all. Weights start equal, and move before the model does.
+  C > 0 asks smaller groups to fit better, since they generalise worse, and counts where some of C
+  are 0 too, which the authors' code then leaves out as a whole; eta = 0 makes groups count alike. A
+  group without rows in the training set takes no weight. Groups are often those of a label and an
+  attribute together. Without strong regularisation or early stopping a network fits every group,
+  and nothing is gained.
 
   With a fraction f the weights are those of the conditional value at risk: groups in descending
   order of their moving averages, as far as they make up a share f of the training set.
@@ -96,7 +98,8 @@ def group_dro(
   ) -> tuple[Batch, GroupDROState]:
     del params, unused
     batch.require("cost", "target", "keep", "weight", "group", by="group_dro")
-    member = batch.membership * batch.keep[:, None]
+    counted = jax.lax.stop_gradient(batch.keep * jnp.maximum(batch.weight, 0))
+    member = batch.membership * counted[:, None]
     loss, rows = group_mean(jax.lax.stop_gradient(batch.loss), member)
     old = jnp.where(state.seen > 0, decay * state.average + (1 - decay) * loss, loss)
     average = jnp.where(rows > 0, old, state.average)

@@ -166,3 +166,23 @@ def test_what_is_wrong_is_refused():
     inprocessing.group_dro(adjustment=[1.0, 2.0]).init(data)
   with pytest.raises(ValueError, match="group_dro needs group"):
     inprocessing.group_dro().init(data.replace(group=None))
+
+
+def test_the_adversary_sees_the_losses_that_are_weighed_and_kept():
+  """A row of weight 2 is two rows, and one of weight 0 or less is none."""
+  rng = np.random.default_rng(2)
+  group, y = np.arange(9) % 3, np.arange(9) % 2
+  logits = jnp.asarray(rng.normal(size=(9, 2)), jnp.float32)
+  weight = np.array([2, 1, 1, 0, 1, 1, 1, 2, -1])
+  made = inprocessing.group_dro(0.3)
+  data = rfjax.Batch.from_arrays(np.zeros((9, 1)), y, group)
+  flow = data.fill(logits).replace(weight=jnp.asarray(weight, jnp.float32))
+  rows = jnp.asarray(np.repeat(np.arange(9), np.maximum(weight, 0)))
+  state = made.init(data)
+  out, seen = made.update(flow, state, None)
+  copied, same = made.update(data.fill(logits).take(rows).fill(logits[rows]), state, None)
+  np.testing.assert_allclose(seen.log_q, same.log_q, rtol=1e-5)
+  np.testing.assert_allclose(out.weight[rows], weight[rows] * copied.weight, rtol=1e-5)
+  kept = made.update(flow.replace(weight=flow.weight * (weight == 1)), state, None)[1]
+  chosen = made.update(data.fill(logits).replace(keep=jnp.asarray(weight == 1) * 1.0), state, None)
+  np.testing.assert_allclose(kept.log_q, chosen[1].log_q, rtol=1e-5)
