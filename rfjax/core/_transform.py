@@ -300,7 +300,9 @@ def scaled(schedule: Schedule | Any, t: Transform) -> Transform:
 
   $$\mathrm{field} \leftarrow \mathrm{field} + s\,(t(\mathrm{field}) - \mathrm{field})$$
 
-  for cost, target, keep, weight and penalty, so that 0 is the identity and 1 is `t`.
+  for cost, target, keep, weight and penalty, so that 0 is the identity and 1 is `t`. A selection
+  that drops rows for whole epochs is refused: it drops them in their steps too, and would act
+  twice.
 
   Args:
     schedule: the strength s, or a function of the step that gives it; optax's schedules will do.
@@ -322,7 +324,7 @@ def scaled(schedule: Schedule | Any, t: Transform) -> Transform:
   if not callable(schedule):
     _check.number("schedule", schedule)
 
-  def mix(apply: Apply) -> Apply:
+  def mix(apply: Apply, mixable: tuple[str, ...]) -> Apply:
     def mixed(
       flow: Batch, state: State, params: Any = None, *, step: Any, **extra: Any
     ) -> tuple[Batch, State]:
@@ -330,7 +332,7 @@ def scaled(schedule: Schedule | Any, t: Transform) -> Transform:
       new, state = apply(flow, state, params, step=step, **extra)
       fields = {}
       for name in _changed(flow, new):
-        if name not in _MIXABLE:
+        if name not in mixable:
           raise ValueError(f"scaled cannot mix {name}: give the transform itself a strength")
         old = getattr(flow, name)
         fields[name] = old + strength * (getattr(new, name) - old)
@@ -338,7 +340,8 @@ def scaled(schedule: Schedule | Any, t: Transform) -> Transform:
 
     return mixed
 
-  return Transform(t.init, mix(t.update), mix(t.refresh), t.writes)
+  for_epochs = tuple(name for name in _MIXABLE if name != "keep")
+  return Transform(t.init, mix(t.update, _MIXABLE), mix(t.refresh, for_epochs), t.writes)
 
 
 _DATA = 0x64617461  # sets the draws of `transform` apart from those of `fit` with the same key

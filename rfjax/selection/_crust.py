@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rfjax.core import Batch, Transform, _check, count, read, write
-from rfjax.selection._elements import class_counts
+from rfjax.selection._elements import class_counts, keep_only
 
 
 class CrustState(NamedTuple):
@@ -102,7 +102,8 @@ def crust(
       found = _coresets(data, share, radius, capacity or data.num_rows, greedy)
       return write(state, data.index, found)
 
-    return data, jax.lax.cond(jnp.asarray(epoch) >= warmup, select, lambda: state)
+    state = jax.lax.cond(jnp.asarray(epoch) >= warmup, select, lambda: state)
+    return keep_only(data, state.selected), state
 
   def update(
     batch: Batch, state: CrustState, params: Any = None, **unused: Any

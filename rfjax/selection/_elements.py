@@ -14,6 +14,7 @@ from rfjax.core import (
   Transform,
   _check,
   count,
+  read,
   smallest,
   train_step,
   write,
@@ -54,6 +55,15 @@ def small_losses(
   # All but ceil(rate n) are floor((1 - rate) n).
   number = rows.sum() - count(rate, rows, up=rounding == "floor")
   return smallest(jax.lax.stop_gradient(loss), number, rows, batch.index)
+
+
+def keep_only(flow: Batch, kept: jax.Array) -> Batch:
+  """Drops the rows that a mask by address, bool [N], does not have: of a batch, or for an epoch.
+
+  What a selection knows at the start of an epoch it says there, so that samplers behind it draw of
+  the kept rows, and again in each step, for loops without a refresh: a mask may act twice.
+  """
+  return flow.replace(keep=flow.keep * read(kept, flow.index))
 
 
 def first_mask(data: Batch, kept: jax.Array | None) -> jax.Array:

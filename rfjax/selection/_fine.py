@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rfjax.core import Batch, Transform, _check, gaussian_mixture, read, write
+from rfjax.selection._elements import keep_only
 
 
 class FineState(NamedTuple):
@@ -87,14 +88,15 @@ def fine(
       return write(state, data.index, FineState(*found))
 
     due = (jnp.asarray(epoch) >= warmup) & ((jnp.asarray(epoch) - warmup) % every == 0)
-    return data, jax.lax.cond(due, select, lambda: state)
+    state = jax.lax.cond(due, select, lambda: state)
+    return keep_only(data, state.selected), state
 
   def update(
     batch: Batch, state: FineState, params: Any = None, **unused: Any
   ) -> tuple[Batch, FineState]:
     del params, unused
     batch.require("keep", by="fine")
-    return batch.replace(keep=batch.keep * read(state.selected, batch.index)), state
+    return keep_only(batch, state.selected), state
 
   return Transform(init, update, refresh, writes=("keep",))
 

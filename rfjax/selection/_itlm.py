@@ -5,8 +5,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, read
-from rfjax.selection._elements import Rate, check_rate, first_mask, rate_at, smallest_of_all
+from rfjax.core import Batch, Transform, _check
+from rfjax.selection._elements import (
+  Rate,
+  check_rate,
+  first_mask,
+  keep_only,
+  rate_at,
+  smallest_of_all,
+)
 
 
 class ItlmState(NamedTuple):
@@ -28,7 +35,7 @@ def itlm(rate: Rate, *, every: int = 1, kept: jax.Array | None = None) -> Transf
   at the start of every `every`-th epoch but the first, with the losses of the whole training set in
   evaluation mode. Before the first selection all rows are kept. Selection and training descend on
   one trimmed objective, so in a convex problem it never rises. The network goes on from where it
-  is; `itlm_rounds` starts it anew each time, as the paper does.
+  is; `itlm_rounds` starts it anew each time, as the paper does. A sampler behind it draws of S.
 
   Args:
     rate: tau in [0, 1), the share to leave out, usually the noise rate; may be traced, or be a
@@ -68,13 +75,14 @@ def itlm(rate: Rate, *, every: int = 1, kept: jax.Array | None = None) -> Transf
     del params, unused
     now = (epoch > 0) & (epoch % every == 0)
     found = smallest_of_all(data, data.loss, rate_at(rate, epoch))
-    return data, ItlmState(jnp.where(now, found, state.kept))
+    chosen = jnp.where(now, found, state.kept)
+    return keep_only(data, chosen), ItlmState(chosen)
 
   def update(
     batch: Batch, state: ItlmState, params: Any = None, **unused: Any
   ) -> tuple[Batch, ItlmState]:
     del params, unused
     batch.require("keep", by="itlm")
-    return batch.replace(keep=batch.keep * read(state.kept, batch.index)), state
+    return keep_only(batch, state.kept), state
 
   return Transform(init, update, refresh, writes=("keep",))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rfjax.core import NO_ADDRESS, Batch, Transform, _check, read, write
-from rfjax.selection._elements import Rate, check_rate, rate_at, smallest_of_all
+from rfjax.selection._elements import Rate, check_rate, keep_only, rate_at, smallest_of_all
 
 
 class O2UState(NamedTuple):
@@ -104,18 +104,18 @@ def o2u(
       seen=jnp.zeros_like(state.seen),
     )
     found = smallest_of_all(data, read(state.score, data.index), rate_at(rate, epoch))
-    return data, state._replace(kept=jnp.where(epoch >= stop, found, state.kept))
+    state = state._replace(kept=jnp.where(epoch >= stop, found, state.kept))
+    return keep_only(data, state.kept), state
 
   def update(
     batch: Batch, state: O2UState, params: Any = None, *, epoch: Any, **unused: Any
   ) -> tuple[Batch, O2UState]:
     del params, unused
     batch.require("keep", by="o2u")
-    keep = batch.keep * read(state.kept, batch.index)
     recorded = batch.valid & (epoch >= start) & (epoch < stop)
     index = jnp.where(recorded, batch.index, NO_ADDRESS)
     loss = write(state.loss, index, jax.lax.stop_gradient(batch.loss))
-    return batch.replace(keep=keep), state._replace(
+    return keep_only(batch, state.kept), state._replace(
       loss=loss, seen=write(state.seen, index, recorded)
     )
 

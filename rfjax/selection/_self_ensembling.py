@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, Network, Spec, Transform, _check, follow, read, write
-from rfjax.selection._elements import first_mask
+from rfjax.selection._elements import first_mask, keep_only
 
 DISTANCES = ("mse", "kl")
 SPEAKERS = ("teacher", "student")
@@ -128,7 +128,7 @@ def self_ensembling(
     mask, epoch = write(state.kept, data.index, agree & data.valid), jnp.asarray(epoch)
     average = jnp.where(epoch > 0, average, state.ensemble)
     mask = jnp.where((epoch > 0) & (epoch >= warmup), mask, state.kept)
-    return data, state._replace(ensemble=average, kept=mask)
+    return keep_only(data, mask), state._replace(ensemble=average, kept=mask)
 
   def update(
     batch: Batch, state: SelfEnsemblingState, params: Any, *, key: Any, epoch: Any, forward: Any,
@@ -145,7 +145,7 @@ def self_ensembling(
     if ramp_epochs is not None:
       ramp = jnp.exp(-5 * jnp.square(1 - jnp.minimum(jnp.asarray(epoch) / ramp_epochs, 1)))
     penalty = batch.penalty + (consistency * ramp * apart).astype(batch.penalty.dtype)
-    return batch.replace(keep=batch.keep * read(state.kept, batch.index), penalty=penalty), new
+    return keep_only(batch, state.kept).replace(penalty=penalty), new
 
   return Transform(init, update, refresh, writes=("keep", "penalty"))
 

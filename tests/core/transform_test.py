@@ -237,6 +237,15 @@ def test_scaled_refuses_what_it_cannot_mix():
     rfjax.scaled(float("nan"), everything)
 
 
+def test_scaled_refuses_a_selection_of_epochs(batch):
+  """It would drop rows by half for the epoch, and by half again in each step."""
+  dropping = rfjax.Transform(
+    refresh=lambda flow, state, *_, **__: (flow.replace(keep=0 * flow.keep), state)
+  )
+  with pytest.raises(ValueError, match="cannot mix keep: give the transform itself a strength"):
+    refresh(rfjax.scaled(0.5, dropping), batch)
+
+
 def test_transform_fits_on_one_set_and_acts_on_another(batch):
   shift = Transform(
     init=lambda data, **_: data.x.mean(),
