@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, count, read, when, write
+from rfjax.core import Batch, Transform, _check, count, first_peer, read, when, write
 from rfjax.fairness.inprocessing import _cells
 
 GREEDY = ("prefix", "skip")
@@ -55,7 +55,8 @@ def fair_robust(
   and in an epoch without `batch_size` in `fit`, there is one batch of |S| rows, but for rounding,
   in shares of lambda: of a group that is owed more some rows come twice, of others some do not.
 
-  The losses are those of the chain: losses and corrections stand in front. For equalized odds the
+  The losses are those of the chain: losses and corrections stand in front. Of several peers the
+  first one's selection and batches are everybody's. For equalized odds the
   authors' code divides sums of losses by one more than the number of rows, so that a group of which
   no row is selected counts as having no loss; here they are means, and such a group is left out.
 
@@ -99,34 +100,33 @@ def fair_robust(
     shares = _cells.start_shares(data.require("group", by=_NAME))
     return FairRobustState(shares, jnp.ones(data.num_rows, bool))
 
-  def among(data: Batch, rows: jax.Array) -> Batch:
-    return data.replace(keep=data.keep * rows)
-
   def select(
     data: Batch, state: FairRobustState, params: Any = None, *, key: jax.Array, **unused: Any
   ) -> tuple[Batch, FairRobustState]:
     del params, unused
     data.require("group", "cost", "target", by=_NAME)
-    last = among(data, read(state.selected, data.index))
-    shares = _cells.move_shares(state.shares, last, criterion, rate)
+    last = _cells.among(data, read(state.selected, data.index))
+    shares = first_peer(_cells.move_shares(state.shares, last, criterion, rate))
     lot_key, shuffle_key = jax.random.split(key)
     shape = data.num_classes, data.num_groups + 1
     cell = jax.nn.one_hot(_cells.draw_cells(data, lot_key), shape[0] * shape[1])
     rows = data.valid & (data.keep > 0)
     limit = jnp.sum(rows) - count(noise_rate, rows, up=True)
-    chosen = _fair_smallest(
-      data.loss, cell.reshape(-1, *shape), data.index, shares, limit, skip=greedy == "skip"
+    chosen = first_peer(
+      _fair_smallest(
+        data.loss, cell.reshape(-1, *shape), data.index, shares, limit, skip=greedy == "skip"
+      )
     )
     width = data.order.shape[1]
     size = jnp.clip(jnp.sum(chosen), 1, width)
     order = _cells.draw_batches(
-      shares, among(data, chosen), lot_key, shuffle_key, size,
+      shares, _cells.among(data, chosen), lot_key, shuffle_key, size,
       width=width, official_wrap=official_wrap,
     )  # fmt: skip
     served = jnp.arange(order.shape[0]) < jnp.sum(chosen) // size
     selected = write(jnp.zeros_like(state.selected), data.index, chosen)
     order = jnp.where(served[:, None], order, data.num_rows)
-    return data.replace(order=order), FairRobustState(shares, selected)
+    return data.replace(order=first_peer(order)), FairRobustState(shares, selected)
 
   late = when(lambda step, epoch: epoch >= warm_start, Transform(refresh=select))
 

@@ -35,6 +35,7 @@ from rfjax.core._network import Network as Network
 from rfjax.core._network import from_function as from_function
 from rfjax.core._network import from_linen as from_linen
 from rfjax.core._network import from_nnx as from_nnx
+from rfjax.core._peers import first_peer as first_peer
 from rfjax.core._peers import peer as peer
 from rfjax.core._player import Player as Player
 from rfjax.core._player import descend as descend

@@ -29,3 +29,28 @@ def peer(tree: Any, *, by: str = "this method") -> Any:
   ring = [(i, (i - 1) % size) for i in range(size)]
   swap = lambda v: jax.lax.ppermute(jax.lax.stop_gradient(v), AXIS, ring)
   return jax.tree.map(swap, tree)
+
+
+def first_peer(tree: Any) -> Any:
+  """What the first of all runs has in the place of `tree`; outside of a `fit` with peers, itself.
+
+  Methods that hand on selections row by row need peers that see the same rows. So a sampler lets
+  the first one decide what all are served, as `predict` lets it speak.
+
+  Args:
+    tree: any pytree of arrays, such as an order.
+
+  Returns:
+    The first one's tree.
+
+  Examples:
+    >>> import jax, jax.numpy as jnp
+    >>> from rfjax.core import first_peer
+    >>> jax.vmap(first_peer, axis_name="peer")(jnp.array([3, 5])).tolist()
+    [3, 3]
+  """
+  try:
+    jax.lax.axis_size(AXIS)
+  except NameError:
+    return tree
+  return jax.tree.map(lambda v: jax.lax.all_gather(v, AXIS)[0], tree)

@@ -12,6 +12,7 @@ from rfjax.core import (
   Transform,
   _check,
   count,
+  first_peer,
   history,
   label_type,
   push,
@@ -128,7 +129,8 @@ def selfie(
     del params, unused
     if data.order is None:
       raise ValueError("independent_batches needs batches: pass batch_size= to fit")
-    return data.replace(order=_independent(key, data.order, data.num_rows)), state
+    order = first_peer(_independent(key, data.order, data.num_rows))
+    return data.replace(order=order), state
 
   def update(
     batch: Batch, state: SelfieState, params: Any, *, key: Any, epoch: Any, forward: Any, **_: Any

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rfjax.core import peer
+from rfjax.core import first_peer, peer
 
 by_peer = lambda function: jax.vmap(function, axis_name="peer")
 
@@ -40,3 +40,11 @@ def test_outside_it_names_the_method_and_the_remedy():
     peer(jnp.ones(3), by="co_teaching")
   with pytest.raises(ValueError, match="this method needs peers=2"):
     jax.jit(peer)(jnp.ones(3))
+
+
+def test_what_the_first_one_has_is_for_all():
+  tree = {"order": jnp.array([[3, 1], [2, 0]]), "kept": jnp.array([[True], [False]])}
+  shared = by_peer(first_peer)(tree)
+  np.testing.assert_array_equal(shared["order"], [[3, 1], [3, 1]])
+  np.testing.assert_array_equal(shared["kept"], [[True], [True]])
+  assert first_peer(tree) is tree  # outside there is one run

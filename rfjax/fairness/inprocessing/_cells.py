@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, group_sum, ratio, uniform
+from rfjax.core import Batch, group_sum, ratio, uniform, write
 
 CRITERIA = ("equal_opportunity", "equalized_odds", "demographic_parity")
 
@@ -25,6 +25,19 @@ def with_missing(data: Batch) -> jax.Array:
   known = data.membership
   missing = data.valid - jnp.sum(known, axis=1)
   return jnp.concatenate([known, missing[:, None]], axis=1)
+
+
+def among(data: Batch, rows: jax.Array) -> Batch:
+  """The data of which only some rows [N] count."""
+  return data.replace(keep=data.keep * rows)
+
+
+def remember(kept: jax.Array, batch: Batch, by: str) -> jax.Array:
+  """Which rows of the training set [N] were kept when they were last served.
+
+  What selects in each batch can tell a sampler in no other way what it would leave out.
+  """
+  return write(kept, batch.index, batch.require("keep", by=by).keep > 0)
 
 
 def start_shares(data: Batch) -> jax.Array:

@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check
+from rfjax.core import Batch, Transform, _check, first_peer, read
 from rfjax.fairness.inprocessing import _cells
 
 
@@ -13,9 +14,11 @@ class FairBatchState(NamedTuple):
 
   Attributes:
     shares: [C, G], lambda, the share of each group among the rows of a label; rows sum to 1.
+    kept: bool [N], the rows that were kept when they were last served; at first all.
   """
 
   shares: jax.Array
+  kept: jax.Array
 
 
 def fairbatch(
@@ -44,7 +47,10 @@ def fairbatch(
   replacement, from its start again after its end; an epoch has floor(n / B) batches, whose sizes
   differ from B by rounding. Rows without a group are served in proportion.
 
-  The losses are those of the chain: losses and corrections stand in front.
+  The losses are those of the chain: losses, corrections and selections stand in front. Shares
+  follow the losses of the rows that were kept when they were last served. Batches are drawn of all
+  rows but those that a selection in front drops for the whole epoch, as `selection.itlm` does. Of
+  several peers the first one's shares and batches are everybody's.
 
   Args:
     criterion: what is to be made equal; static.
@@ -79,19 +85,27 @@ def fairbatch(
 
   def init(data: Batch, **unused: Any) -> FairBatchState:
     del unused
-    return FairBatchState(_cells.start_shares(data.require("group", by="fairbatch")))
+    shares = _cells.start_shares(data.require("group", by="fairbatch"))
+    return FairBatchState(shares, jnp.ones(data.num_rows, bool))
+
+  def update(
+    batch: Batch, state: FairBatchState, params: Any = None, **unused: Any
+  ) -> tuple[Batch, FairBatchState]:
+    del params, unused
+    return batch, state._replace(kept=_cells.remember(state.kept, batch, "fairbatch"))
 
   def refresh(
     data: Batch, state: FairBatchState, params: Any = None, *, key: jax.Array, **unused: Any
   ) -> tuple[Batch, FairBatchState]:
     del params, unused
     data.require("group", "cost", "target", by="fairbatch")
-    shares = _cells.move_shares(state.shares, data, criterion, rate)
+    learned = _cells.among(data, read(state.kept, data.index))
+    shares = first_peer(_cells.move_shares(state.shares, learned, criterion, rate))
     size = data.num_rows if data.order is None else data.order.shape[1]
     lot_key, shuffle_key = jax.random.split(key)
     order = _cells.draw_batches(
       shares, data, lot_key, shuffle_key, size, width=size, official_wrap=official_wrap
     )
-    return data.replace(order=order), FairBatchState(shares)
+    return data.replace(order=first_peer(order)), state._replace(shares=shares)
 
-  return Transform(init, refresh=refresh, writes=("order",))
+  return Transform(init, update, refresh, writes=("order",))

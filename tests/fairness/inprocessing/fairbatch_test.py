@@ -283,9 +283,7 @@ def test_weights_are_the_shares_over_those_of_the_data():
   soft = data.replace(group=data.membership.at[0].set(0).at[1].set(jnp.array([0.5, 0.5, 0.0])))
   out = made.update(
     soft.fill(jnp.zeros((ROWS, 2))),
-    inprocessing.FairBatchReweightState(
-      jnp.ones((2, 3)), jnp.tile(jnp.array([4.0, 2.0, 1]), (2, 1))
-    ),
+    made.init(data)._replace(factor=jnp.tile(jnp.array([4.0, 2.0, 1]), (2, 1))),
   )[0].weight
   np.testing.assert_allclose(out[:2], [1, 3])
 
