@@ -64,15 +64,28 @@ def test_the_readme_names_every_entry_of_the_catalogue():
   assert not missing
 
 
-def test_the_python_of_the_readme_runs():
-  readme = (ROOT / "README.md").read_text(encoding="utf-8")
-  blocks = re.findall(r"^```python\n(.*?)^```", readme, flags=re.M | re.S)
+def _run(page, *shorter):
+  """The names that the Python of a page leaves, with smaller settings."""
+  blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
   names = {}
   for block in blocks:
-    for long, short in (("epochs=2400", "epochs=2"), ("range(8)", "range(1)")):
+    for long, short in shorter:
       block = block.replace(long, short)
     exec(block, names)
+  return names
+
+
+def test_the_python_of_the_readme_runs():
+  names = _run(ROOT / "README.md", ("epochs=2400", "epochs=2"), ("range(8)", "range(1)"))
   assert dict(names["result"].sizes) == {"seed": 1, "lambda_f": 3}
+
+
+def test_the_recipes_of_the_compositions_run():
+  names = _run(ROOT / "docs" / "compositions.md", ("2000", "100"), ("=60", "=2"), ("=100", "=20"))
+  assert names["both"].params["kernel"].shape[0] == 2  # two networks
+  assert names["log"].risk.shape == (3, 2)
+  assert names["transition"].method[1].shares.shape == (2, 2)
+  assert names["penalised"].params.keys() == names["worst"].params.keys()
 
 
 def test_nothing_names_a_place_of_one_machine():
