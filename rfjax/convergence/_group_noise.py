@@ -4,12 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import Batch, Truth, _check, ratio
-
-_SINGULAR = 1e-6  # the least singular value that float32 can be trusted with
 
 
 def check_group_transition(matrix: Any, by_label: bool = True) -> Any:
@@ -17,13 +14,8 @@ def check_group_transition(matrix: Any, by_label: bool = True) -> Any:
   given = _check.array("matrix", matrix)
   axes = 3 if by_label and given.ndim == 3 else 2
   given = _check.transition("matrix", given, axes=axes)
-  if not _check.traced(given):
-    least = np.linalg.svd(np.asarray(given, np.float64), compute_uv=False)[..., -1].min()
-    if least < _SINGULAR:
-      raise ValueError(
-        f"matrix must be invertible, got a least singular value of {least:.1e}: groups that noise"
-        " has made alike cannot be told apart; merge them"
-      )
+  remedy = "groups that noise has made alike cannot be told apart; merge them"
+  _check.invertible("matrix", given, remedy)
   return given
 
 

@@ -11,6 +11,7 @@ from jax.core import Tracer
 
 SEED_LIMIT = 2**32
 _ROW_SUM = 1e-4  # how far from 1 the rows of a transition matrix may add up
+_SINGULAR = 1e-6  # the least singular value that float32 can be trusted with
 _REAL = (jnp.floating, jnp.integer, jnp.bool_)
 
 
@@ -295,6 +296,17 @@ def transition(name: str, matrix: Any, axes: int = 2) -> Any:
       f" with sum {sums[at]:g}: divide each row by its sum"
     )
   return given
+
+
+def invertible(name: str, matrices: Any, remedy: str) -> None:
+  """Refuses square matrices [..., C, C] of which one has no inverse, unless they are traced."""
+  if traced(matrices):
+    return
+  least = np.linalg.svd(np.asarray(matrices, np.float64), compute_uv=False)[..., -1].min()
+  if least < _SINGULAR:
+    raise ValueError(
+      f"{name} must be invertible, got a least singular value of {least:.1e}: {remedy}"
+    )
 
 
 def classes(name: str, classes: int, data: Any) -> None:

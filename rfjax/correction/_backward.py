@@ -8,8 +8,6 @@ from jax.typing import ArrayLike
 
 from rfjax.core import Batch, Transform, _check, pointwise
 
-_SINGULAR = 1e-6  # the least singular value that float32 can be trusted with
-
 
 def backward(transition: ArrayLike, *, ridge: float = 0.0) -> Transform:
   r"""Backward correction by a known transition matrix.
@@ -44,12 +42,7 @@ def backward(transition: ArrayLike, *, ridge: float = 0.0) -> Transform:
   _check.number("ridge", ridge, 0.0, open_high=True)
   given = _check.transition("transition", transition)
   full = given + ridge * np.eye(given.shape[0])
-  if not _check.traced(full):
-    least = np.linalg.svd(np.asarray(full, np.float64), compute_uv=False)[-1]
-    if least < _SINGULAR:
-      raise ValueError(
-        f"transition must be invertible, got a least singular value of {least:.1e}: pass ridge="
-      )
+  _check.invertible("transition", full, "pass ridge=")
   inverse = jnp.linalg.inv(jnp.asarray(full))
 
   def correct(batch: Batch, **unused: Any) -> Batch:

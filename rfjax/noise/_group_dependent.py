@@ -11,15 +11,23 @@ from rfjax.noise._class_conditional import move
 from rfjax.noise._symmetric import symmetric_matrix
 
 
-def _matrices(matrix: ArrayLike, batch: Batch) -> jax.Array:
-  """T [G, C, C], also of rates [G]."""
-  values = jnp.asarray(matrix, float)
+def check_by_group(name: str, values: ArrayLike) -> Any:
+  """Refuses what is no transition of labels for each group, [G, C, C], or rate [G]."""
+  given = _check.array(name, values)
+  if given.ndim == 1:
+    return _check.numbers(name, given, 0.0, 1.0)
+  return _check.transition(name, given, axes=3)
+
+
+def by_group(name: str, given: ArrayLike, batch: Batch) -> jax.Array:
+  """T [G, C, C] of the data set's groups and classes, also of rates [G]."""
+  values = jnp.asarray(given, float)
   if values.ndim == 1:
     values = jax.vmap(lambda rate: symmetric_matrix(rate, batch.num_classes))(values)
-  _check.classes("matrix", values.shape[-1], batch)
+  _check.classes(name, values.shape[-1], batch)
   if values.shape[0] != batch.num_groups:
     raise ValueError(
-      f"matrix is of {values.shape[0]} groups, but the data set has num_groups {batch.num_groups}"
+      f"{name} is of {values.shape[0]} groups, but the data set has num_groups {batch.num_groups}"
     )
   return values
 
@@ -56,16 +64,12 @@ def group_dependent(matrix: ArrayLike) -> Transform:
     >>> rfjax.transform(swap_in_group_1, clean, key=jax.random.key(0)).y.tolist()
     [0, 1, 1, 0]
   """
-  given = _check.array("matrix", matrix)
-  if given.ndim == 1:
-    _check.numbers("matrix", given, 0.0, 1.0)
-  else:
-    _check.transition("matrix", given, axes=3)
+  given = check_by_group("matrix", matrix)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
     membership = batch.require("group", by="group_dependent").membership
-    rows = _matrices(given, batch)[:, batch.y]
+    rows = by_group("matrix", given, batch)[:, batch.y]
     return move(batch, jnp.einsum("bg,gbc->bc", membership, rows, precision="highest"), key)
 
   return stateless(apply, writes=("y",))

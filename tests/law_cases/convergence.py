@@ -53,4 +53,13 @@ CASES = {
       ((inprocessing.fairbatch("demographic_parity"), [[0.9, 0.1], [0.1, 0.9]]), {}),
     ),
   ),
+  "group_surrogate": Case(
+    make=lambda s: convergence.group_surrogate(s * jnp.array([0.3, 0.5])),
+    neutral=lambda: convergence.group_surrogate([0.0, 0.0]),
+    refused=(
+      (([0.1, 1.1],), {}),
+      (([[0.9, 0.1], [0.1, 0.9]],), {}),
+      (([[[0.5, 0.5], [0.5, 0.5]]] * 2,), {}),
+    ),
+  ),
 }
