@@ -62,4 +62,14 @@ CASES = {
       (([[[0.5, 0.5], [0.5, 0.5]]] * 2,), {}),
     ),
   ),
+  "group_peer": Case(
+    make=lambda s: convergence.group_peer(1 - s * jnp.array([0.3, 0.5]), s),
+    neutral=lambda: convergence.group_peer([1.0, 1.0], 0.0),
+    refused=(
+      (([0.0, 1.0],), {}),
+      ((0.5,), {}),
+      (([0.5, 0.5], -0.1), {}),
+      (([0.5, 0.5],), {"partners": "one"}),
+    ),
+  ),
 }
