@@ -12,5 +12,7 @@ from rfjax.convergence._group_noise import corrected_membership as corrected_mem
 from rfjax.convergence._group_noise import group_posterior as group_posterior
 from rfjax.convergence._group_noise import groups_as_labels as groups_as_labels
 from rfjax.convergence._group_noise import true_shares as true_shares
+from rfjax.convergence._group_noise_rates import GroupNoiseRates as GroupNoiseRates
+from rfjax.convergence._group_noise_rates import group_noise_rates as group_noise_rates
 from rfjax.convergence._group_peer import group_peer as group_peer
 from rfjax.convergence._group_surrogate import group_surrogate as group_surrogate
