@@ -3,6 +3,7 @@
 import functools
 import inspect
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rfjax.core import _check
 from rfjax.core._progress import progress
+from rfjax.core._store import Store, program_digest
 
 AXIS = "run"
 ACCELERATOR_LANES = 64  # fixed, so that results do not hang on the size of a sweep
@@ -126,7 +128,8 @@ def _engine(train: Callable, names: tuple[str, ...], points: dict, plan: _Plan, 
     check_vma=False,
   )
   constants = jax.device_put(closed.consts, NamedSharding(mesh, everywhere))
-  return functools.partial(jax.jit(block), constants), shape
+  digest = functools.partial(program_digest, run, closed.consts, one, plan.lanes, mesh)
+  return functools.partial(jax.jit(block), constants), shape, digest
 
 
 def _blocks(points: dict[str, np.ndarray], plan: _Plan) -> Iterator[tuple[np.ndarray, dict, int]]:
@@ -157,14 +160,34 @@ def _gather(out: Any, plan: _Plan, turns: int, real: int) -> Any:
   return jax.tree.map(pick, out)
 
 
-def _run(call: Callable, points: dict, plan: _Plan, show: bool) -> Any:
-  results = []
-  with progress(plan.runs, show) as advance:
-    for turns, block, real in _blocks(points, plan):
-      out = jax.block_until_ready(call(turns, block))
-      results.append(_gather(out, plan, int(turns[0]), real))
-      advance(real)
-  return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
+def _run(
+  call: Callable, shape: Any, points: dict, plan: _Plan, show: bool, store: Store | None
+) -> tuple[Any, int]:
+  """The results of all runs, and how many of them were stored before."""
+  results, found, before = [], 0, 0
+  structure = jax.tree.structure(shape)
+  try:
+    with progress(plan.runs, show) as advance:
+      for first, (turns, block, real) in zip(
+        range(0, plan.runs, plan.block), _blocks(points, plan), strict=True
+      ):
+        asked = {name: values[first : first + real] for name, values in points.items()}
+        leaves = None if store is None else store.read(asked, real)
+        if leaves is None:
+          out = jax.block_until_ready(call(turns, block))
+          leaves = jax.tree.leaves(_gather(out, plan, int(turns[0]), real))
+          if store is not None:
+            store.write(asked, real, leaves)
+        else:
+          before += real
+        results.append(jax.tree.unflatten(structure, leaves))
+        found += real
+        advance(real)
+  except BaseException:
+    if store is not None:
+      store.tell(found, plan.runs)
+    raise
+  return jax.tree.map(lambda *parts: np.concatenate(parts), *results), before
 
 
 def _dataset(result: Any, axes: dict[str, np.ndarray], attributes: dict) -> Any:
@@ -188,6 +211,7 @@ def sweep(
   lanes: int | None = None,
   block: int | None = None,
   mesh: Mesh | None = None,
+  store: str | os.PathLike | None = None,
   progress: bool = True,
 ) -> Any:
   """Runs a training function at every point of a grid, compiled once, on all devices.
@@ -203,15 +227,19 @@ def sweep(
     block: runs a call, and a tick of the progress bar, holds; a multiple of devices times lanes. It
       never changes a bit.
     mesh: a mesh with an axis "run"; all local devices when None.
+    store: a folder in which each finished block is kept, by all that determines its bits: the
+      compiled program, the arrays that it reads, lanes and versions. Blocks that are there are not
+      run again, and damaged ones are. None keeps nothing.
     progress: show a bar with the time left on stderr.
 
   Returns:
     An `xarray.Dataset` with one variable for each result and the axes as its first dimensions;
-    `lanes`, `block` and `devices` are in its attributes.
+    `lanes`, `block` and `devices` are in its attributes, and with a store `runs_found`, how many
+    runs were there, and `blocks_damaged`.
 
   Raises:
     ValueError: for axes that are empty, not numbers or not the arguments of `train`, seeds out of
-      range, and lanes or blocks that do not fit.
+      range, lanes or blocks that do not fit, and a store that cannot be written.
 
   Examples:
     >>> import jax.numpy as jnp, rfjax
@@ -228,12 +256,15 @@ def sweep(
   product = np.array(list(itertools.product(*(range(len(v)) for v in grid.values()))))
   points = {name: _device_type(v[product[:, i]]) for i, (name, v) in enumerate(grid.items())}
   plan = _plan(len(product), lanes, block, mesh)
-  call, shape = _engine(train, tuple(sorted(grid)), points, plan, mesh)
+  call, shape, digest = _engine(train, tuple(sorted(grid)), points, plan, mesh)
   clash = sorted(set(shape) & set(grid)) if isinstance(shape, Mapping) else []
   if clash:
     raise ValueError(f"train returns {clash[0]!r}, which is an axis too: rename the result")
-  result = _run(call, points, plan, progress)
+  kept = None if store is None else Store(store, digest())
+  result, before = _run(call, shape, points, plan, progress, kept)
   attributes = {"lanes": plan.lanes, "block": plan.block, "devices": plan.devices}
+  if kept is not None:
+    attributes |= {"runs_found": before, "blocks_damaged": kept.damaged}
   return _dataset(result, grid, attributes)
 
 

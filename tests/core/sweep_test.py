@@ -115,7 +115,7 @@ def program(train, lanes=1):
   points = {"seed": np.arange(4, dtype=np.uint32), "q": np.float32([0.3] * 4)}
   mesh = _sweep.run_mesh()
   plan = _sweep._plan(4, lanes, 4 * lanes, mesh)
-  call, _ = _sweep._engine(train, ("q", "seed"), points, plan, mesh)
+  call, *_ = _sweep._engine(train, ("q", "seed"), points, plan, mesh)
   points = {name: np.resize(values, 4 * lanes) for name, values in points.items()}
   return call.func.lower(*call.args, np.ones(4, np.int32), points)
 
