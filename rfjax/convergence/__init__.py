@@ -16,3 +16,4 @@ from rfjax.convergence._group_noise_rates import GroupNoiseRates as GroupNoiseRa
 from rfjax.convergence._group_noise_rates import group_noise_rates as group_noise_rates
 from rfjax.convergence._group_peer import group_peer as group_peer
 from rfjax.convergence._group_surrogate import group_surrogate as group_surrogate
+from rfjax.convergence._prevalence_weights import prevalence_weights as prevalence_weights

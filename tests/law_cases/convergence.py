@@ -44,6 +44,19 @@ CASES = {
       ((0.1,), {"rounding": "up"}),
     ),
   ),
+  "prevalence_weights": Case(
+    make=lambda s: convergence.prevalence_weights(
+      jnp.stack([0.3 + s / 4, 0.4 + 0 * s, 0.3 - s / 4])
+    ),
+    neutral=None,
+    refused=(
+      (([0.5, 0.6],), {}),
+      (([0.0, 1.0],), {}),
+      (([[0.5, 0.5]],), {}),
+      ((), {"nonnegative": "no"}),
+    ),
+    acts="data",
+  ),
   "corrected_groups": Case(
     make=lambda s: convergence.corrected_groups(inprocessing.gap(s), group_noise(s)),
     neutral=lambda: convergence.corrected_groups(inprocessing.gap(0.0), group_noise(0.5)),
