@@ -1,15 +1,22 @@
 """Cases of what is robust and fair at once."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from law_cases.case import Case
-from rfjax import convergence
+from rfjax import Batch, convergence
 from rfjax.fairness import inprocessing
 
 
 def group_noise(rate):
   """The transition of two groups of which a third of a rate is given as the other one."""
   return jnp.eye(2) + rate / 3 * jnp.array([[-1.0, 1.0], [1.0, -1.0]])
+
+
+def other_domain():
+  """Four rows of the laws' features, of both groups."""
+  x = np.random.default_rng(7).normal(size=(4, 4))
+  return Batch.from_arrays(x, np.arange(4) % 3, np.arange(4) % 2, num_classes=3)
 
 
 CASES = {
@@ -56,6 +63,14 @@ CASES = {
       ((), {"nonnegative": "no"}),
     ),
     acts="data",
+  ),
+  "target_fair": Case(
+    make=lambda s: convergence.target_fair(inprocessing.gap(s), other_domain(), batch_size=3),
+    neutral=lambda: convergence.target_fair(inprocessing.gap(0.0), other_domain()),
+    refused=(
+      ((inprocessing.group_dro(),), {}),
+      ((inprocessing.gap(1.0),), {"batch_size": 0}),
+    ),
   ),
   "corrected_groups": Case(
     make=lambda s: convergence.corrected_groups(inprocessing.gap(s), group_noise(s)),
