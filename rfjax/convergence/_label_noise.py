@@ -38,14 +38,19 @@ def _of_rows(matrices: jax.Array, batch: Batch) -> jax.Array:
   return mixed + rest[:, None, None] * jnp.eye(batch.num_classes, dtype=matrices.dtype)
 
 
+def label_inverses(given: ArrayLike, batch: Batch) -> jax.Array:
+  """The inverse of each group's transition [G, C, C]."""
+  return jnp.linalg.inv(by_group("transition", given, batch))
+
+
 def label_inverse(given: ArrayLike, batch: Batch) -> jax.Array:
   """The inverse of each row's transition [B, C, C]: of its group's, or of the mean by membership.
 
   It is the identity of a row without a group.
   """
-  matrices = by_group("transition", given, batch)
   if batch.group.ndim == 2:
-    return jnp.linalg.inv(_of_rows(matrices, batch))
-  eye = jnp.eye(batch.num_classes, dtype=matrices.dtype)
-  table = jnp.concatenate([jnp.linalg.inv(matrices), eye[None]])  # padding has group G
+    return jnp.linalg.inv(_of_rows(by_group("transition", given, batch), batch))
+  known = label_inverses(given, batch)
+  eye = jnp.eye(batch.num_classes, dtype=known.dtype)
+  table = jnp.concatenate([known, eye[None]])  # padding has group G
   return table[batch.group]

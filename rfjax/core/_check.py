@@ -51,8 +51,8 @@ def _soft_group(group: np.ndarray, num_groups: int | None, signed: bool) -> tupl
     raise ValueError(
       f"group has {group.shape[1]} columns but num_groups is {num_groups}: pass one a group"
     )
-  low = -np.inf if signed else 0
-  bad = ~np.isfinite(group).all(1) | (group < low).any(1) | (group.sum(1) > 1 + 1e-5)
+  low, high = (-np.inf, np.inf) if signed else (0, 1 + 1e-5)
+  bad = ~np.isfinite(group).all(1) | (group < low).any(1) | (group.sum(1) > high)
   if bad.any():
     raise ValueError(
       f"group must hold memberships in [0, 1] with row sums at most 1, got {group[bad][0]}"
@@ -64,7 +64,7 @@ def _soft_group(group: np.ndarray, num_groups: int | None, signed: bool) -> tupl
 def groups(group: Any, num_groups: int | None, *, signed: bool = False) -> tuple[np.ndarray, int]:
   """Checks a sensitive attribute, hard [N] or soft [N, G]; every hard group must occur.
 
-  A soft one may be `signed`, with entries below 0, where it has been corrected for noise.
+  A soft one may be `signed`, with any entries, where it has been corrected for noise.
   """
   group = np.asarray(group)
   if group.ndim == 2 and group.shape[1] == 1:

@@ -32,7 +32,7 @@ def scores(values: jax.Array, member: jax.Array, y: jax.Array, label: int | None
   """Takes the rows that have a group, and the label where one is asked for."""
   if label is not None:
     member = member * (y == label)[:, None]
-  values = jnp.where(jnp.any(member > 0, axis=1, keepdims=True), values, 0)
+  values = jnp.where(jnp.any(member != 0, axis=1, keepdims=True), values, 0)
   return Scores(values, member.astype(values.dtype))
 
 

@@ -100,4 +100,16 @@ CASES = {
       (([0.5, 0.5],), {"partners": "one"}),
     ),
   ),
+  "corrected_labels": Case(
+    make=lambda s: convergence.corrected_labels(
+      inprocessing.gap(s, "true_positive_rate"), s * jnp.array([0.3, 0.5])
+    ),
+    neutral=lambda: convergence.corrected_labels(inprocessing.gap(0.0), [0.1, 0.2]),
+    refused=(
+      ((inprocessing.gap(1.0), [0.1, 1.1]), {}),
+      ((inprocessing.group_dro(), [0.1, 0.2]), {}),
+      ((inprocessing.gap(1.0), [[[0.5, 0.5], [0.5, 0.5]]] * 2), {}),
+      ((inprocessing.gap(1.0), [0.1, 0.2]), {"group_matrix": [[0.5, 0.5], [0.5, 0.5]]}),
+    ),
+  ),
 }
