@@ -14,11 +14,23 @@ Aggregate = Literal["worst_case", "mean"]
 
 
 def _largest(values: jax.Array, valid: jax.Array) -> jax.Array:
-  return jnp.max(values, axis=0, where=valid, initial=-jnp.inf)
+  """The largest of each column [G, K], the first of equal ones; 0 where none is valid.
+
+  It is picked by its place. The derivative of a maximum asks which values equal it, and of none,
+  where a compiled program computes them twice with other last bits, it is not finite.
+  """
+  place = jnp.argmax(jnp.where(valid, jax.lax.stop_gradient(values), -jnp.inf), axis=0)
+  taken = (jnp.arange(len(values))[:, None] == place) & valid
+  return jnp.sum(jnp.where(taken, values, 0), axis=0)
 
 
 def _smallest(values: jax.Array, valid: jax.Array) -> jax.Array:
-  return jnp.min(values, axis=0, where=valid, initial=jnp.inf)
+  return -_largest(-values, valid)
+
+
+def _worst(gaps: jax.Array) -> jax.Array:
+  """The largest of all."""
+  return _largest(gaps.reshape(-1, 1), jnp.ones((gaps.size, 1), bool))[0]
 
 
 def _overall(by_group: Rate) -> jax.Array:
@@ -62,5 +74,5 @@ class Gap(NamedTuple):
     return jnp.where(enough, self.compare(by_group, method), self.equal)
 
 
-DIFFERENCE = Gap(_difference, 0.0, jnp.max)
-RATIO = Gap(_ratio, 1.0, jnp.min)
+DIFFERENCE = Gap(_difference, 0.0, _worst)
+RATIO = Gap(_ratio, 1.0, lambda ratios: -_worst(-ratios))

@@ -300,3 +300,25 @@ def test_gradients_are_finite_at_the_edges():
     assert all(np.all(np.isfinite(slope)) for slope in slopes(*arguments)), case
   for case in ("one group", "nobody counts"):
     assert not np.any(slopes(*edges[case])[0]), case
+
+
+@pytest.mark.parametrize("method", ["between_groups", "to_overall"])
+def test_a_compiled_slope_is_finite_and_that_of_the_formula(method):
+  """The rates may be computed twice in a compiled program, and differ in their last bits."""
+  rng = np.random.default_rng(0)
+  with jax.enable_x64(True):
+    size = jnp.asarray(rng.integers(50, 150, (4, 3, 2)), float)
+    hits = size * jnp.asarray(rng.uniform(size=(4, 3, 2)))
+
+    def apart(hits, size):
+      one, other = (metrics.Rate(hits[:, k, None], size[:, k, None]) for k in range(2))
+      return metrics.difference(one, other, method=method)
+
+    for h, s in zip(hits, size, strict=True):
+      slope = jax.jit(jax.grad(lambda h, s=s: apart(h, s)))(h)
+      step = lambda i, j: jnp.zeros((3, 2)).at[i, j].set(1e-6)
+      wanted = [
+        [float(apart(h + step(i, j), s) - apart(h - step(i, j), s)) / 2e-6 for j in range(2)]
+        for i in range(3)
+      ]
+      np.testing.assert_allclose(slope, wanted, atol=1e-8)
