@@ -3,6 +3,8 @@
 from rfjax.convergence._corrected_groups import corrected_groups as corrected_groups
 from rfjax.convergence._corrected_labels import corrected_labels as corrected_labels
 from rfjax.convergence._corrected_labels import label_copies as label_copies
+from rfjax.convergence._error_tolerant import error_tolerant as error_tolerant
+from rfjax.convergence._error_tolerant import tolerated_ratio as tolerated_ratio
 from rfjax.convergence._fair_robust import FairRobustState as FairRobustState
 from rfjax.convergence._fair_robust import fair_robust as fair_robust
 from rfjax.convergence._fair_small_loss import FairSmallLossState as FairSmallLossState

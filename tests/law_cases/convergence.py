@@ -110,6 +110,19 @@ CASES = {
       ((inprocessing.group_dro(), [0.1, 0.2]), {}),
       ((inprocessing.gap(1.0), [[[0.5, 0.5], [0.5, 0.5]]] * 2), {}),
       ((inprocessing.gap(1.0), [0.1, 0.2]), {"group_matrix": [[0.5, 0.5], [0.5, 0.5]]}),
+  "error_tolerant": Case(
+    make=lambda s: convergence.error_tolerant(0.9, 0.2 * s, 0.3),
+    neutral=lambda: convergence.error_tolerant(0.0, 0.2, 0.2),
+    refused=(
+      ((1.1, 0.1, 0.3), {}),
+      ((0.8, -0.1, 0.3), {}),
+      ((0.8, 0.4, 0.3), {}),
+      ((0.8, 0.1, 0.0), {}),
+      ((0.8, 0.1, 0.3, "kindness"), {}),
+      ((0.8, 0.1, 0.3), {"slack": 0.3}),
+      ((0.8, 0.1, 0.3), {"sizes": [0.2, 0.8]}),
+      ((0.8, 0.1, 0.3), {"temperature": 0.0}),
+      ((0.8, 0.1, 0.3), {"radius": -1.0}),
     ),
   ),
 }

@@ -1,6 +1,6 @@
 """Rates as constraints: what has to be at most 0, and where multipliers may be."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, get_args
 
 import jax
@@ -44,9 +44,14 @@ class RateConstraints(NamedTuple):
 
   def count(self, data: Batch) -> int:
     """The number m of constraints on a data set."""
-    data.require("group", by=self.by)
-    filled = jax.eval_shape(lambda: data.fill(jnp.zeros((data.num_rows, data.num_classes))))
-    return jax.eval_shape(lambda b: self.values(b, soft=True), filled).shape[0]
+    return how_many(lambda batch: self.values(batch, soft=True), data, self.by)
+
+
+def how_many(values: Callable[[Batch], jax.Array], data: Batch, by: str) -> int:
+  """The number m of constraints [m] on a data set."""
+  data.require("group", by=by)
+  filled = jax.eval_shape(lambda: data.fill(jnp.zeros((data.num_rows, data.num_classes))))
+  return jax.eval_shape(values, filled).shape[0]
 
 
 def rate_constraints(

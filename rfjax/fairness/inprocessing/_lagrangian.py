@@ -1,7 +1,7 @@
 """Lagrangian constraints on rates: multipliers that grow while groups are too far apart."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from rfjax.metrics._gap import Method
 
 
 class LagrangianState(NamedTuple):
-  """The state of `lagrangian`.
+  """The state of `lagrangian`, and of what else has multipliers that ascend.
 
   Attributes:
     multipliers: the dual player; its parameters are the multipliers [m], at least 0.
@@ -80,6 +80,25 @@ def lagrangian(
     (2,)
   """
   rates = rate_constraints(bound, statistics, method, temperature, "lagrangian")
+  return ascend(rates, hard, radius, tx)
+
+
+class Constraints(Protocol):
+  """What has to be at most 0."""
+
+  def values(self, batch: Batch, *, soft: bool) -> jax.Array:
+    """The constraints [m], of probabilities or of decisions."""
+    ...
+
+  def count(self, data: Batch) -> int:
+    """The number m of constraints on a data set."""
+    ...
+
+
+def ascend(
+  rates: Constraints, hard: bool, radius: Any, tx: optax.GradientTransformation | None
+) -> Transform:
+  """The network descends on the constraints by multipliers that ascend; see `lagrangian`."""
   if radius is not None:
     _check.number("radius", radius, 0.0, open_high=True)
   dual_tx = optax.sgd(0.05) if tx is None else tx
