@@ -7,6 +7,9 @@ from rfjax.noise._chang import chang as chang
 from rfjax.noise._class_conditional import class_conditional as class_conditional
 from rfjax.noise._corrupt_sources import corrupt_sources as corrupt_sources
 from rfjax.noise._group_dependent import group_dependent as group_dependent
+from rfjax.noise._group_far_from_boundary import (
+  group_far_from_boundary as group_far_from_boundary,
+)
 from rfjax.noise._group_flip import group_class_conditional as group_class_conditional
 from rfjax.noise._group_flip import group_matrix as group_matrix
 from rfjax.noise._group_flip import group_symmetric as group_symmetric
