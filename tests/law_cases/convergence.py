@@ -110,6 +110,8 @@ CASES = {
       ((inprocessing.group_dro(), [0.1, 0.2]), {}),
       ((inprocessing.gap(1.0), [[[0.5, 0.5], [0.5, 0.5]]] * 2), {}),
       ((inprocessing.gap(1.0), [0.1, 0.2]), {"group_matrix": [[0.5, 0.5], [0.5, 0.5]]}),
+    ),
+  ),
   "error_tolerant": Case(
     make=lambda s: convergence.error_tolerant(0.9, 0.2 * s, 0.3),
     neutral=lambda: convergence.error_tolerant(0.0, 0.2, 0.2),
