@@ -21,4 +21,5 @@ from rfjax.convergence._group_noise_rates import group_noise_rates as group_nois
 from rfjax.convergence._group_peer import group_peer as group_peer
 from rfjax.convergence._group_surrogate import group_surrogate as group_surrogate
 from rfjax.convergence._prevalence_weights import prevalence_weights as prevalence_weights
+from rfjax.convergence._proxy_equalized_odds import proxy_equalized_odds as proxy_equalized_odds
 from rfjax.convergence._target_fair import target_fair as target_fair

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from rfjax.convergence._label_noise import check_delta, check_delta_of
 from rfjax.core import Batch, Transform, _check, group_mean, pointwise
 
 Partners = Literal["group", "all"]
@@ -60,19 +61,14 @@ def group_peer(
     >>> state, log = rfjax.fit(architectures.logistic(), method, optax.sgd(0.1), data,
     ...                        key=jax.random.key(0), epochs=3)
   """
-  left = _check.numbers("delta", delta, 0.0, 1.0, open_low=True)
-  if left.ndim != 1:
-    raise ValueError(f"delta must have one number for each group, got shape {left.shape}")
+  left = check_delta(delta)
   _check.number("alpha", alpha, 0.0, open_high=True)
   _check.choice("partners", partners, get_args(Partners))
 
   def correct(batch: Batch, **unused: Any) -> Batch:
     del unused
     cost = batch.require("cost", "group", by=_NAME).cost
-    if left.shape[0] != batch.num_groups:
-      raise ValueError(
-        f"delta is of {left.shape[0]} groups, but the data set has num_groups {batch.num_groups}"
-      )
+    check_delta_of(left, batch)
     member = batch.membership
     weight = member / jnp.asarray(left, member.dtype)
     rest = 1 - jnp.sum(member, axis=1)

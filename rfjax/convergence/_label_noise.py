@@ -30,6 +30,22 @@ def check_label_transition_of(given: Any, data: Batch, by: str) -> None:
     _check.invertible(mixed, _of_rows(matrices, data), "groups that swap labels cannot be mixed")
 
 
+def check_delta(delta: ArrayLike) -> Any:
+  """Refuses what is not a Delta in (0, 1] for each group [G]."""
+  given = _check.numbers("delta", delta, 0.0, 1.0, open_low=True)
+  if given.ndim != 1:
+    raise ValueError(f"delta must have one number for each group, got shape {given.shape}")
+  return given
+
+
+def check_delta_of(given: Any, data: Batch) -> None:
+  """Refuses a Delta that is not of the data set's groups."""
+  if given.shape[0] != data.num_groups:
+    raise ValueError(
+      f"delta is of {given.shape[0]} groups, but the data set has num_groups {data.num_groups}"
+    )
+
+
 def _of_rows(matrices: jax.Array, batch: Batch) -> jax.Array:
   """The transition of each row [B, C, C]; the rest of a membership keeps the label."""
   member = batch.membership.astype(matrices.dtype)

@@ -127,4 +127,16 @@ CASES = {
       ((0.8, 0.1, 0.3), {"radius": -1.0}),
     ),
   ),
+  "proxy_equalized_odds": Case(
+    make=lambda s: convergence.proxy_equalized_odds(s, s * jnp.array([0.3, 0.5])),
+    neutral=lambda: convergence.proxy_equalized_odds(0.0, delta=[0.5, 0.7]),
+    refused=(
+      ((1.0,), {}),
+      ((1.0, [0.1, 1.1]), {}),
+      ((-1.0, [0.1, 0.1]), {}),
+      ((1.0,), {"delta": [0.0, 0.5]}),
+      ((1.0, [0.1, 0.1]), {"method": "worst"}),
+    ),
+    num_classes=2,
+  ),
 }
