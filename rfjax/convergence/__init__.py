@@ -1,5 +1,8 @@
 """Robustness and fairness at once, as equals or one inside the other."""
 
+from rfjax.convergence._bias_and_noise_correction import (
+  bias_and_noise_correction as bias_and_noise_correction,
+)
 from rfjax.convergence._corrected_groups import corrected_groups as corrected_groups
 from rfjax.convergence._corrected_labels import corrected_labels as corrected_labels
 from rfjax.convergence._corrected_labels import label_copies as label_copies

@@ -139,4 +139,17 @@ CASES = {
     ),
     num_classes=2,
   ),
+  "bias_and_noise_correction": Case(
+    make=lambda s: convergence.bias_and_noise_correction(
+      s * jnp.array([0.3, 0.5]), learning_rate=0.5
+    ),
+    neutral=lambda: convergence.bias_and_noise_correction([0.0, 0.0], learning_rate=0.0),
+    refused=(
+      (([0.1, 1.1],), {}),
+      (([0.1, 0.1], "kindness"), {}),
+      (([0.1, 0.1],), {"learning_rate": -1.0}),
+      (([0.1, 0.1],), {"every": 0}),
+    ),
+    num_classes=2,
+  ),
 }

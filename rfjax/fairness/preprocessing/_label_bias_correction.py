@@ -93,13 +93,18 @@ def label_bias_correction(
     moves = (jnp.asarray(epoch) > 0) & (jnp.asarray(epoch) % every == 0)
     gap = jnp.stack([_violation(data, label) for label in _PARTS[criterion]])
     multipliers = state.multipliers + jnp.where(moves, learning_rate * gap, 0)
-    exponent = jnp.matmul(data.membership, multipliers.T, precision="highest")
-    exponent = jnp.where(data.y == 1, exponent[:, 0], -exponent[:, -1])
-    factor = 2 * jax.nn.sigmoid(2 * exponent)
+    of_label = label_factors(data.membership, multipliers)
+    factor = jnp.where(data.y == 1, of_label[:, 1], of_label[:, 0])
     weight = data.weight * factor.astype(data.weight.dtype)
     return data.replace(weight=weight), LabelBiasCorrectionState(multipliers)
 
   return Transform(init, refresh=refresh, writes=("weight",))
+
+
+def label_factors(membership: jax.Array, multipliers: jax.Array) -> jax.Array:
+  """What an example of label 0 and of label 1 counts, [B, 2]."""
+  exponent = jnp.matmul(membership, multipliers.T, precision="highest")
+  return 2 * jax.nn.sigmoid(2 * jnp.stack([-exponent[:, -1], exponent[:, 0]], axis=1))
 
 
 def _violation(data: Batch, label: int | None) -> jax.Array:
@@ -107,7 +112,7 @@ def _violation(data: Batch, label: int | None) -> jax.Array:
   membership = data.membership
   counted = data.weight if label is None else data.weight * (data.y == label)
   decided = jnp.argmax(data.logits, axis=1).astype(membership.dtype)
-  known = jnp.any(membership > 0, axis=1, keepdims=True)
+  known = jnp.sum(membership, axis=1, keepdims=True)
   mean, size = group_mean(decided, membership * counted[:, None])
   overall, _ = group_mean(decided, known * counted[:, None])
   return jnp.where(size > 0, overall - mean, 0)
