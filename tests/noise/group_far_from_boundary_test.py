@@ -44,6 +44,9 @@ def test_the_surest_rows_of_the_cell_are_struck(label, predicted):
   attack = noise.group_far_from_boundary(0.1, 1, label=label, predicted=predicted, l2=0.3)
   noisy = rfjax.transform(attack, data, key=KEY)
   logits = by_regression(data, 0.3)
+  attack = noise.group_far_from_boundary(0.1, 1, label=label, predicted=predicted, l2=100.0)
+  noisy = rfjax.transform(attack, data, key=KEY)
+  logits = by_regression(data, 100.0)
   expected = oracle(data, logits, 6, 1, 0, label, predicted)
   np.testing.assert_array_equal(noisy.group, expected)
   assert 0 < (expected != np.asarray(data.group)).sum() <= 6
