@@ -32,3 +32,4 @@ from rfjax.noise._record import record as record
 from rfjax.noise._solans import solans as solans
 from rfjax.noise._symmetric import symmetric as symmetric
 from rfjax.noise._symmetric import symmetric_matrix as symmetric_matrix
+from rfjax.noise._van import van as van

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rfjax.core import NO_ADDRESS, Batch, Truth, _check, count
 from rfjax.noise._draws import with_truth
@@ -71,6 +72,25 @@ def check_data(by: str, batch: Batch, *, moves: bool = False) -> None:
     raise ValueError(f"{by} moves points, but x has dtype {batch.x.dtype}: pass x as float")
   if batch.order is not None:
     raise ValueError(f"{by} appends rows that order does not name: apply it before fit")
+
+
+def check_pool(by: str, pool: Any) -> None:
+  """Refuses what is no pool of candidates."""
+  if not isinstance(pool, Batch):
+    raise ValueError(f"pool must be a Batch, got {type(pool).__name__}: use Batch.from_arrays")
+  check_data(f"the pool of {by}", pool)
+
+
+def check_candidates(batch: Batch, rows: Rows, valid: jax.Array, wanted: int) -> int:
+  """Refuses candidates of other features, or too few of them; how many there are, if known."""
+  if rows.x.shape[1:] != batch.x.shape[1:]:
+    raise ValueError(
+      f"pool has rows of shape {rows.x.shape[1:]} but x of {batch.x.shape[1:]}: make them one"
+    )
+  known = valid.size if _check.traced(valid) else int(np.sum(np.asarray(valid)))
+  if known < wanted:
+    raise ValueError(f"pool has {known} candidates for {wanted} rows: lower the rate, or widen it")
+  return known
 
 
 def slots(rate: Any, capacity: int | None, batch: Batch) -> jax.Array:

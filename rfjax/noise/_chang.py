@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rfjax.core import Batch, Transform, _check, stateless
 from rfjax.noise import _append
@@ -92,9 +91,7 @@ def chang(
   steps = _check.count("steps", _STEPS[algorithm] if steps is None else steps)
   _check.number("learning_rate", learning_rate, 0.0, open_low=True)
   _check.number("l2", l2, 0.0)
-  if not isinstance(pool, Batch):
-    raise ValueError(f"pool must be a Batch, got {type(pool).__name__}: use Batch.from_arrays")
-  _append.check_data("the pool of chang", pool)
+  _append.check_pool("chang", pool)
 
   def apply(batch: Batch, *, key: jax.Array, **unused: Any) -> Batch:
     del unused
@@ -129,13 +126,7 @@ def _candidates(pool: Batch, flip: bool) -> tuple[Rows, jax.Array]:
 def _check_pool(
   batch: Batch, rows: Rows, valid: jax.Array, slots: int, steps: int, algorithm: int
 ) -> None:
-  if rows.x.shape[1:] != batch.x.shape[1:]:
-    raise ValueError(
-      f"pool has rows of shape {rows.x.shape[1:]} but x of {batch.x.shape[1:]}: make them one"
-    )
-  known = valid.size if _check.traced(valid) else int(np.sum(np.asarray(valid)))
-  if known < slots:
-    raise ValueError(f"pool has {known} candidates for {slots} rows: lower the rate, or widen it")
+  known = _append.check_candidates(batch, rows, valid, slots)
   if algorithm == 2 and known == slots < steps:
     raise ValueError(
       f"pool has {known} candidates for {slots} rows, and algorithm 2 needs one more: lower the"
