@@ -31,6 +31,7 @@ def fair_projection(
   $\mathrm{logit}\, h_i = \mathrm{logit}\, p_i + \sum_g \mu_g a_{ig}$ with one multiplier a group,
   which Newton's method finds. Gradients stop at h: the penalty teaches the network the fair scores,
   as a loss would. Of more than two classes each is a coin of its own, and their divergences add.
+  The n rows are those with a group; without one a row stays as it is.
 
   A group that has no row that counts asks for nothing. Where no scores are fair, such as the
   precision of a group of one label, h goes as far towards it as the steps reach.
@@ -69,7 +70,8 @@ def fair_projection(
     total = jnp.logaddexp(fixed_p + moved, fixed_q)
     log_h, log_not_h = fixed_p + moved - total, fixed_q - total
     away = jnp.exp(log_h) * (log_h - log_p) + jnp.exp(log_not_h) * (log_not_h - log_q)
-    return batch.mean(jnp.sum(jnp.where(batch.valid[:, None], away, 0), axis=1))
+    known = jnp.any(batch.membership != 0, axis=1)
+    return jnp.sum(jnp.where(known[:, None], away, 0)) / jnp.maximum(jnp.sum(known), 1)
 
   return penalty(strength, divergence)
 
