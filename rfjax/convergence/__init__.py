@@ -6,6 +6,7 @@ from rfjax.convergence._bias_and_noise_correction import (
 from rfjax.convergence._corrected_groups import corrected_groups as corrected_groups
 from rfjax.convergence._corrected_labels import corrected_labels as corrected_labels
 from rfjax.convergence._corrected_labels import label_copies as label_copies
+from rfjax.convergence._denoised_constraints import denoised_constraints as denoised_constraints
 from rfjax.convergence._error_tolerant import error_tolerant as error_tolerant
 from rfjax.convergence._error_tolerant import tolerated_ratio as tolerated_ratio
 from rfjax.convergence._fair_robust import FairRobustState as FairRobustState
@@ -23,6 +24,7 @@ from rfjax.convergence._group_noise_rates import GroupNoiseRates as GroupNoiseRa
 from rfjax.convergence._group_noise_rates import group_noise_rates as group_noise_rates
 from rfjax.convergence._group_peer import group_peer as group_peer
 from rfjax.convergence._group_surrogate import group_surrogate as group_surrogate
+from rfjax.convergence._noise_tolerant_bound import noise_tolerant_bound as noise_tolerant_bound
 from rfjax.convergence._prevalence_weights import prevalence_weights as prevalence_weights
 from rfjax.convergence._proxy_equalized_odds import proxy_equalized_odds as proxy_equalized_odds
 from rfjax.convergence._target_fair import target_fair as target_fair

@@ -152,4 +152,15 @@ CASES = {
     ),
     num_classes=2,
   ),
+  "denoised_constraints": Case(
+    make=lambda s: convergence.denoised_constraints(0.9 * s, group_noise(s)),
+    neutral=lambda: convergence.denoised_constraints(0.0, group_noise(0.5), least_share=0.0),
+    refused=(
+      ((1.1, [[0.9, 0.1], [0.1, 0.9]]), {}),
+      ((0.8, [[0.5, 0.5], [0.5, 0.5]]), {}),
+      ((0.8, [[0.9, 0.1], [0.1, 0.9]]), {"statistic": "kindness"}),
+      ((0.8, [[0.9, 0.1], [0.1, 0.9]]), {"slack": -0.1}),
+      ((0.8, [[0.9, 0.1], [0.1, 0.9]]), {"radius": -1.0}),
+    ),
+  ),
 }
