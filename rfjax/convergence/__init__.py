@@ -3,6 +3,9 @@
 from rfjax.convergence._bias_and_noise_correction import (
   bias_and_noise_correction as bias_and_noise_correction,
 )
+from rfjax.convergence._chi_square_dro import ChiSquareRisk as ChiSquareRisk
+from rfjax.convergence._chi_square_dro import chi_square_dro as chi_square_dro
+from rfjax.convergence._chi_square_dro import chi_square_risk as chi_square_risk
 from rfjax.convergence._corrected_groups import corrected_groups as corrected_groups
 from rfjax.convergence._corrected_labels import corrected_labels as corrected_labels
 from rfjax.convergence._corrected_labels import label_copies as label_copies

@@ -163,4 +163,15 @@ CASES = {
       ((0.8, [[0.9, 0.1], [0.1, 0.9]]), {"radius": -1.0}),
     ),
   ),
+  "chi_square_dro": Case(
+    make=lambda s: convergence.chi_square_dro(1 - 0.9 * s),
+    neutral=lambda: convergence.chi_square_dro(1.0),
+    refused=(
+      ((), {}),
+      ((0.2,), {"radius": 1.0}),
+      ((0.0,), {}),
+      ((0.2,), {"bound": "loose"}),
+      ((), {"radius": -1.0}),
+    ),
+  ),
 }
