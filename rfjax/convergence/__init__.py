@@ -31,3 +31,7 @@ from rfjax.convergence._noise_tolerant_bound import noise_tolerant_bound as nois
 from rfjax.convergence._prevalence_weights import prevalence_weights as prevalence_weights
 from rfjax.convergence._proxy_equalized_odds import proxy_equalized_odds as proxy_equalized_odds
 from rfjax.convergence._target_fair import target_fair as target_fair
+from rfjax.convergence._equalized_odds_noise import GroupNoiseAudit as GroupNoiseAudit
+from rfjax.convergence._equalized_odds_noise import (
+  equalized_odds_bias_factor as equalized_odds_bias_factor,
+from rfjax.convergence._equalized_odds_noise import group_noise_audit as group_noise_audit

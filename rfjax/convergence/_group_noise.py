@@ -11,12 +11,16 @@ from rfjax.core import Batch, Truth, _check, ratio
 
 def check_group_transition(matrix: Any, by_label: bool = True) -> Any:
   """Refuses what is no invertible transition of groups, [G, G] or one for each label [C, G, G]."""
-  given = _check.array("matrix", matrix)
-  axes = 3 if by_label and given.ndim == 3 else 2
-  given = _check.transition("matrix", given, axes=axes)
+  given = transition_of_groups(matrix, by_label)
   remedy = "groups that noise has made alike cannot be told apart; merge them"
   _check.invertible("matrix", given, remedy)
   return given
+
+
+def transition_of_groups(matrix: Any, by_label: bool = True) -> Any:
+  """Refuses what is no transition of groups, whether or not it has an inverse."""
+  given = _check.array("matrix", matrix)
+  return _check.transition("matrix", given, axes=3 if by_label and given.ndim == 3 else 2)
 
 
 def check_matrix_of(matrix: Any, data: Batch) -> None:
@@ -120,8 +124,9 @@ def group_posterior(matrix: ArrayLike, shares: ArrayLike) -> jax.Array:
   $$W_{hg} = P(z = g \mid \tilde z = h) = \frac{\pi_g H_{gh}}{\sum_k \pi_k H_{kh}}$$
 
   Args:
-    matrix: H [G, G], rows of probabilities; may be traced.
-    shares: pi [G], or [..., G], shares or counts of the true groups.
+    matrix: H [G, G], rows of probabilities; or one for each label [C, G, G]. May be traced.
+    shares: pi [G], or [..., G], shares or counts of the true groups; for a matrix for each label
+      [C, G], those among its rows.
 
   Returns:
     W, [..., G, G], a row for each given group; that of one that never comes is the identity's.
@@ -138,12 +143,12 @@ def group_posterior(matrix: ArrayLike, shares: ArrayLike) -> jax.Array:
     >>> convergence.group_posterior([[0.75, 0.25], [0.0, 1.0]], [0.6, 0.4]).round(3).tolist()
     [[1.0, 0.0], [0.27..., 0.72...]]
   """
-  given = jnp.asarray(_check.transition("matrix", matrix))
+  given = jnp.asarray(transition_of_groups(matrix))
   given = given.astype(jnp.promote_types(given.dtype, jnp.float32))
   joint = jnp.asarray(shares)[..., :, None] * given
   total = jnp.sum(joint, axis=-2)[..., None]
   posterior = ratio(jnp.swapaxes(joint, -1, -2), total)
-  return jnp.where(total > 0, posterior, jnp.eye(given.shape[0], dtype=posterior.dtype))
+  return jnp.where(total > 0, posterior, jnp.eye(given.shape[-1], dtype=posterior.dtype))
 
 
 def groups_as_labels(data: Batch) -> Batch:

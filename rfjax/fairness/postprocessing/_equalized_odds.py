@@ -43,6 +43,9 @@ def equalized_odds(
   that all can reach is a corner of their intersection, which is found exactly, by trying all of
   them. A group without rows of both labels is left out, and keeps its decisions.
 
+  Groups may be noisy where it is fitted and where it decides: `convergence.group_noise_audit` tells
+  of their noise, and `convergence.equalized_odds_bias_factor` how much of a bias it leaves.
+
   Args:
     objective: "balanced" weighs both rates alike; "error" counts rows, so that $c_0$ and $c_1$ are
       multiplied by the shares of negatives and positives.
@@ -60,6 +63,8 @@ def equalized_odds(
 
   References:
     Hardt, Price, Srebro, Equality of opportunity in supervised learning, NIPS 2016.
+    Awasthi, Kleindessner, Morgenstern, Equalized Odds Postprocessing under Imperfect Group
+    Information, AISTATS 2020.
 
   Examples:
     >>> import jax, jax.numpy as jnp, rfjax
