@@ -35,3 +35,7 @@ from rfjax.convergence._equalized_odds_noise import GroupNoiseAudit as GroupNois
 from rfjax.convergence._equalized_odds_noise import (
   equalized_odds_bias_factor as equalized_odds_bias_factor,
 from rfjax.convergence._equalized_odds_noise import group_noise_audit as group_noise_audit
+from rfjax.convergence._adversarial_reweighting import (
+  AdversarialReweightingState as AdversarialReweightingState,
+from rfjax.convergence._adversarial_reweighting import (
+  adversarial_reweighting as adversarial_reweighting,

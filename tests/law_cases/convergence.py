@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from law_cases.case import Case
 from rfjax import Batch, convergence
@@ -173,5 +174,18 @@ CASES = {
       ((0.2,), {"bound": "loose"}),
       ((), {"radius": -1.0}),
     ),
+  ),
+  "adversarial_reweighting": Case(
+    make=lambda s: convergence.adversarial_reweighting(
+      pretrain_steps=1, hidden=(4,), tx=optax.adagrad(0.1 + s)
+    ),
+    neutral=lambda: convergence.adversarial_reweighting(pretrain_steps=1000),
+    refused=(
+      ((), {"pretrain_steps": -1}),
+      ((), {"inputs": "z"}),
+      ((), {"hidden": (0,)}),
+      ((), {"hidden": 32}),
+    ),
+    scheduled=True,
   ),
 }
