@@ -33,6 +33,12 @@ CASES = {
     refused=((("fair",), {}),),
     acts="data",
   ),
+  "inverse_probability_weights": Case(
+    make=lambda s: preprocessing.inverse_probability_weights(),
+    neutral=None,
+    refused=(),
+    acts="data",
+  ),
   "massaging": Case(
     make=lambda s: preprocessing.massaging(SCORES, strength=s),
     neutral=lambda: preprocessing.massaging(SCORES, strength=0.0),

@@ -37,6 +37,12 @@ from rfjax.fairness.preprocessing._fair_balance import FairBalanceState as FairB
 from rfjax.fairness.preprocessing._fair_balance import fair_balance as fair_balance
 from rfjax.fairness.preprocessing._fair_gan import FairGanState as FairGanState
 from rfjax.fairness.preprocessing._fair_gan import fair_gan as fair_gan
+from rfjax.fairness.preprocessing._inverse_probability_weights import (
+  InverseProbabilityWeightsState as InverseProbabilityWeightsState,
+)
+from rfjax.fairness.preprocessing._inverse_probability_weights import (
+  inverse_probability_weights as inverse_probability_weights,
+)
 from rfjax.fairness.preprocessing._label_bias_correction import (
   LabelBiasCorrectionState as LabelBiasCorrectionState,
 )
