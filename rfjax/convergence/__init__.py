@@ -39,3 +39,5 @@ from rfjax.convergence._adversarial_reweighting import (
   AdversarialReweightingState as AdversarialReweightingState,
 from rfjax.convergence._adversarial_reweighting import (
   adversarial_reweighting as adversarial_reweighting,
+from rfjax.convergence._excess_bias import ExcessBias as ExcessBias
+from rfjax.convergence._excess_bias import excess_bias as excess_bias
