@@ -1,5 +1,11 @@
 """Robustness and fairness at once, as equals or one inside the other."""
 
+from rfjax.convergence._adversarial_reweighting import (
+  AdversarialReweightingState as AdversarialReweightingState,
+)
+from rfjax.convergence._adversarial_reweighting import (
+  adversarial_reweighting as adversarial_reweighting,
+)
 from rfjax.convergence._bias_and_noise_correction import (
   bias_and_noise_correction as bias_and_noise_correction,
 )
@@ -10,8 +16,15 @@ from rfjax.convergence._corrected_groups import corrected_groups as corrected_gr
 from rfjax.convergence._corrected_labels import corrected_labels as corrected_labels
 from rfjax.convergence._corrected_labels import label_copies as label_copies
 from rfjax.convergence._denoised_constraints import denoised_constraints as denoised_constraints
+from rfjax.convergence._equalized_odds_noise import GroupNoiseAudit as GroupNoiseAudit
+from rfjax.convergence._equalized_odds_noise import (
+  equalized_odds_bias_factor as equalized_odds_bias_factor,
+)
+from rfjax.convergence._equalized_odds_noise import group_noise_audit as group_noise_audit
 from rfjax.convergence._error_tolerant import error_tolerant as error_tolerant
 from rfjax.convergence._error_tolerant import tolerated_ratio as tolerated_ratio
+from rfjax.convergence._excess_bias import ExcessBias as ExcessBias
+from rfjax.convergence._excess_bias import excess_bias as excess_bias
 from rfjax.convergence._fair_robust import FairRobustState as FairRobustState
 from rfjax.convergence._fair_robust import fair_robust as fair_robust
 from rfjax.convergence._fair_small_loss import FairSmallLossState as FairSmallLossState
@@ -31,13 +44,3 @@ from rfjax.convergence._noise_tolerant_bound import noise_tolerant_bound as nois
 from rfjax.convergence._prevalence_weights import prevalence_weights as prevalence_weights
 from rfjax.convergence._proxy_equalized_odds import proxy_equalized_odds as proxy_equalized_odds
 from rfjax.convergence._target_fair import target_fair as target_fair
-from rfjax.convergence._equalized_odds_noise import GroupNoiseAudit as GroupNoiseAudit
-from rfjax.convergence._equalized_odds_noise import (
-  equalized_odds_bias_factor as equalized_odds_bias_factor,
-from rfjax.convergence._equalized_odds_noise import group_noise_audit as group_noise_audit
-from rfjax.convergence._adversarial_reweighting import (
-  AdversarialReweightingState as AdversarialReweightingState,
-from rfjax.convergence._adversarial_reweighting import (
-  adversarial_reweighting as adversarial_reweighting,
-from rfjax.convergence._excess_bias import ExcessBias as ExcessBias
-from rfjax.convergence._excess_bias import excess_bias as excess_bias
