@@ -64,6 +64,10 @@ from rfjax.metrics._predictive_parity import (
   predictive_parity_difference as predictive_parity_difference,
 )
 from rfjax.metrics._predictive_parity import predictive_parity_ratio as predictive_parity_ratio
+from rfjax.metrics._proxy_groups import ProxyBias as ProxyBias
+from rfjax.metrics._proxy_groups import proxy_bias as proxy_bias
+from rfjax.metrics._proxy_groups import threshold_estimator as threshold_estimator
+from rfjax.metrics._proxy_groups import weighted_estimator as weighted_estimator
 from rfjax.metrics._rates import ByGroup as ByGroup
 from rfjax.metrics._rates import accuracy as accuracy
 from rfjax.metrics._rates import by_group as by_group
