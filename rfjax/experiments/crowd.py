@@ -44,26 +44,6 @@ def check(settings: Settings) -> None:
   _check.seed_count(settings.seeds)
 
 
-def run(settings: Settings, *, progress: bool = True) -> Any:
-  """Runs the experiment.
-
-  Args:
-    settings: the settings.
-    progress: show how far the runs are, on stderr.
-
-  Returns:
-    A result for `rows`, `tables` and `report`; `result.data` holds the `xarray.Dataset`s.
-
-  Raises:
-    ValueError: for settings that no run could use.
-    FileNotFoundError: where the answers are not there.
-  """
-  from rfjax.experiments import _crowd
-
-  check(settings)
-  return _crowd.run(settings, progress=progress)
-
-
 def rows(result: Any) -> list[dict[str, Any]]:
   """The error rates of each way on all rows, and on the held-out half of each seed.
 
@@ -79,4 +59,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _crowd.rows(result)
 
 
-tables, report = delegate("_crowd")
+run, tables, report = delegate(check, "_crowd")

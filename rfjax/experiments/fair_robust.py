@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 from typing import Any, Literal
 
-from rfjax.experiments._delegate import delegate
+from rfjax.experiments._delegate import delegate, named_methods
 
 NOISES = ("group-targeted", "general")
 CRITERIA = ("eqodds", "dp")
@@ -68,17 +68,7 @@ def methods(settings: Settings) -> tuple[str, ...]:
     >>> fair_robust.methods(fair_robust.Settings())
     ('fair_robust',)
   """
-  from rfjax.catalog._reader import unknown
-
-  if settings.method.strip() == "all":
-    return tuple(METHODS)
-  named = [name.strip() for name in settings.method.split(",") if name.strip()]
-  for name in named:
-    if name not in METHODS:
-      raise unknown("method", name, tuple(METHODS))
-  if not named:
-    raise ValueError(f"method must name one of {', '.join(METHODS)}, or all, got none")
-  return tuple(dict.fromkeys(named))
+  return named_methods(settings.method, METHODS)
 
 
 def cells(settings: Settings) -> tuple[tuple[str, str], ...]:
@@ -120,27 +110,6 @@ def check(settings: Settings) -> None:
     _check.count("epochs", settings.epochs)
 
 
-def run(settings: Settings, *, progress: bool = True) -> Any:
-  """Runs the experiment.
-
-  Args:
-    settings: the settings.
-    progress: show how far the runs are, on stderr.
-
-  Returns:
-    A result for `rows`, `tables` and `report`; `result.data` holds an `xarray.Dataset` for each
-    (method, noise, criterion).
-
-  Raises:
-    ValueError: for settings that no run could use.
-    FileNotFoundError: where the data set is not there.
-  """
-  from rfjax.experiments import _fair_robust
-
-  check(settings)
-  return _fair_robust.run(settings, progress=progress)
-
-
 def rows(result: Any) -> list[dict[str, Any]]:
   """The runs, one dictionary each.
 
@@ -156,4 +125,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _fair_robust_tables.rows(result)
 
 
-tables, report = delegate("_fair_robust_tables")
+run, tables, report = delegate(check, "_fair_robust", "_fair_robust_tables")

@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 from typing import Any, Literal
 
-from rfjax.experiments._delegate import delegate
+from rfjax.experiments._delegate import delegate, named_methods
 
 CRITERIA = ("demographic_parity", "equal_opportunity", "equalized_odds")
 _PARITY, _ERRORS = CRITERIA[:1], CRITERIA[1:]
@@ -94,20 +94,16 @@ def methods(settings: Settings) -> tuple[str, ...]:
     >>> fairness.methods(fairness.Settings(method="gap"))
     ('plain', 'gap')
   """
-  from rfjax.catalog._reader import unknown
-
   if settings.method.strip() == "all":
     return tuple(name for name, criteria in METHODS.items() if settings.criterion in criteria)
-  named = [name.strip() for name in settings.method.split(",") if name.strip()]
+  named = named_methods(settings.method, METHODS, BASELINE)
   for name in named:
-    if name not in METHODS:
-      raise unknown("method", name, tuple(METHODS))
     if settings.criterion not in METHODS[name]:
       raise ValueError(
         f"method {name} must be asked for {' or '.join(METHODS[name])}, got criterion"
         f" {settings.criterion}: leave it out or change the criterion"
       )
-  return tuple(dict.fromkeys((BASELINE, *named)))
+  return named
 
 
 def check(settings: Settings) -> None:
@@ -128,26 +124,6 @@ def check(settings: Settings) -> None:
   _check.seed_count(settings.seeds)
 
 
-def run(settings: Settings, *, progress: bool = True) -> Any:
-  """Runs the experiment.
-
-  Args:
-    settings: the settings.
-    progress: show how far the runs are, on stderr.
-
-  Returns:
-    A result for `rows`, `tables` and `report`; `result.data` holds an `xarray.Dataset` a method.
-
-  Raises:
-    ValueError: for settings that no run could use.
-    FileNotFoundError: where the data set is not there.
-  """
-  from rfjax.experiments import _fairness
-
-  check(settings)
-  return _fairness.run(settings, progress=progress)
-
-
 def rows(result: Any) -> list[dict[str, Any]]:
   """The runs, one dictionary each.
 
@@ -163,4 +139,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _fairness_tables.rows(result)
 
 
-tables, report = delegate("_fairness_tables")
+run, tables, report = delegate(check, "_fairness", "_fairness_tables")

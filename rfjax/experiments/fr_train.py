@@ -77,24 +77,6 @@ def _module(settings: Settings) -> ModuleType:
   return importlib.import_module(f"rfjax.experiments._fr_train_{settings.data}")
 
 
-def run(settings: Settings, *, progress: bool = True) -> Any:
-  """Runs the experiment.
-
-  Args:
-    settings: the settings.
-    progress: show how far the runs are, on stderr.
-
-  Returns:
-    A result for `rows`, `tables` and `report`; `result.data` holds the `xarray.Dataset`s.
-
-  Raises:
-    ValueError: for settings that no run could use.
-    FileNotFoundError: for files that are not there.
-  """
-  check(settings)
-  return _module(settings).run(settings, progress=progress)
-
-
 def rows(result: Any) -> list[dict[str, Any]]:
   """The runs, one dictionary each, in the order of the settings.
 
@@ -107,4 +89,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _module(result.settings).rows(result)
 
 
-tables, report = delegate(lambda result: f"_fr_train_{result.settings.data}")
+run, tables, report = delegate(check, lambda settings: f"_fr_train_{settings.data}")

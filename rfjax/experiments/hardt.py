@@ -45,26 +45,6 @@ def check(settings: Settings) -> None:
   _check.seed_count(settings.seeds)
 
 
-def run(settings: Settings, *, progress: bool = True) -> Any:
-  """Runs the experiment.
-
-  Args:
-    settings: the settings.
-    progress: show how far the runs are, on stderr.
-
-  Returns:
-    A result for `rows`, `tables` and `report`; `result.data` is the `xarray.Dataset`.
-
-  Raises:
-    ValueError: for settings that no run could use.
-    FileNotFoundError: where the data set is not there.
-  """
-  from rfjax.experiments import _hardt
-
-  check(settings)
-  return _hardt.run(settings, progress=progress)
-
-
 def rows(result: Any) -> list[dict[str, Any]]:
   """What is measured of each way to decide, on the held-out half of each seed.
 
@@ -80,4 +60,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _hardt.rows(result)
 
 
-tables, report = delegate("_hardt")
+run, tables, report = delegate(check, "_hardt")

@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 from typing import Any, Literal
 
-from rfjax.experiments._delegate import delegate
+from rfjax.experiments._delegate import delegate, named_methods
 
 METHODS = {  # and which family each is of; the first of a family speaks for it
   "plain": "plain",
@@ -73,17 +73,7 @@ def methods(settings: Settings) -> tuple[str, ...]:
     >>> landscape.methods(landscape.Settings(method="plain,gap"))
     ('plain', 'gap')
   """
-  from rfjax.catalog._reader import unknown
-
-  if settings.method.strip() == "all":
-    return tuple(METHODS)
-  named = [name.strip() for name in settings.method.split(",") if name.strip()]
-  for name in named:
-    if name not in METHODS:
-      raise unknown("method", name, tuple(METHODS))
-  if not named:
-    raise ValueError(f"method must name one of {', '.join(METHODS)}, or all, got none")
-  return tuple(dict.fromkeys(named))
+  return named_methods(settings.method, METHODS)
 
 
 def check(settings: Settings) -> None:
@@ -112,26 +102,6 @@ def check(settings: Settings) -> None:
     raise ValueError(f"rows must be at least 200, got {rows}: noise by group needs some of each")
 
 
-def run(settings: Settings, *, progress: bool = True) -> Any:
-  """Runs the experiment.
-
-  Args:
-    settings: the settings.
-    progress: show how far the runs are, on stderr.
-
-  Returns:
-    A result for `rows`, `tables` and `report`; `result.data` holds an `xarray.Dataset` a method.
-
-  Raises:
-    ValueError: for settings that no run could use.
-    FileNotFoundError: where the data set is not there.
-  """
-  from rfjax.experiments import _landscape
-
-  check(settings)
-  return _landscape.run(settings, progress=progress)
-
-
 def rows(result: Any) -> list[dict[str, Any]]:
   """The runs, one dictionary each.
 
@@ -147,4 +117,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _landscape_tables.rows(result)
 
 
-tables, report = delegate("_landscape_tables")
+run, tables, report = delegate(check, "_landscape", "_landscape_tables")

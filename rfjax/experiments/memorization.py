@@ -63,26 +63,6 @@ def check(settings: Settings) -> None:
   _check.seed_count(settings.seeds)
 
 
-def run(settings: Settings, *, progress: bool = True) -> Any:
-  """Runs the experiment.
-
-  Args:
-    settings: the settings.
-    progress: show how far the runs are, on stderr.
-
-  Returns:
-    A result for `rows`, `tables` and `report`; `result.data` holds the `xarray.Dataset`s.
-
-  Raises:
-    ValueError: for settings that no run could use.
-    FileNotFoundError: where the pictures are not there.
-  """
-  from rfjax.experiments import _memorization
-
-  check(settings)
-  return _memorization.run(settings, progress=progress)
-
-
 def rows(result: Any) -> list[dict[str, Any]]:
   """The runs, one dictionary each.
 
@@ -98,4 +78,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _memorization.rows(result)
 
 
-tables, report = delegate("_memorization")
+run, tables, report = delegate(check, "_memorization")

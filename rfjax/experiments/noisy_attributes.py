@@ -8,7 +8,7 @@ import dataclasses
 import pathlib
 from typing import Any, Literal
 
-from rfjax.experiments._delegate import delegate
+from rfjax.experiments._delegate import delegate, named_methods
 
 METHODS = {  # and what each does without being told of the noise
   "plain": None,
@@ -72,16 +72,7 @@ def methods(settings: Settings) -> tuple[str, ...]:
     >>> noisy_attributes.methods(noisy_attributes.Settings(method="corrected_gap"))
     ('gap', 'corrected_gap')
   """
-  from rfjax.catalog._reader import unknown
-
-  if settings.method.strip() == "all":
-    return tuple(METHODS)
-  named = [name.strip() for name in settings.method.split(",") if name.strip()]
-  for name in named:
-    if name not in METHODS:
-      raise unknown("method", name, tuple(METHODS))
-  if not named:
-    raise ValueError(f"method must name one of {', '.join(METHODS)}, or all, got none")
+  named = named_methods(settings.method, METHODS)
   pairs = (n for name in named for n in (METHODS[name], name) if n is not None)
   return tuple(dict.fromkeys(pairs))
 
@@ -109,26 +100,6 @@ def check(settings: Settings) -> None:
   _check.seed_count(settings.seeds)
 
 
-def run(settings: Settings, *, progress: bool = True) -> Any:
-  """Runs the experiment.
-
-  Args:
-    settings: the settings.
-    progress: show how far the runs are, on stderr.
-
-  Returns:
-    A result for `rows`, `tables` and `report`; `result.data` holds an `xarray.Dataset` a method.
-
-  Raises:
-    ValueError: for settings that no run could use.
-    FileNotFoundError: where the data set is not there.
-  """
-  from rfjax.experiments import _noisy_attributes
-
-  check(settings)
-  return _noisy_attributes.run(settings, progress=progress)
-
-
 def rows(result: Any) -> list[dict[str, Any]]:
   """The runs, one dictionary each.
 
@@ -144,4 +115,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _noisy_attributes_tables.rows(result)
 
 
-tables, report = delegate("_noisy_attributes_tables")
+run, tables, report = delegate(check, "_noisy_attributes", "_noisy_attributes_tables")

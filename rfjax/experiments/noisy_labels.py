@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 from typing import Any, Literal
 
-from rfjax.experiments._delegate import delegate
+from rfjax.experiments._delegate import delegate, named_methods
 
 METHODS = (
   "cross_entropy",
@@ -124,15 +124,7 @@ def methods(settings: Settings) -> tuple[str, ...]:
     >>> noisy_labels.methods(noisy_labels.Settings(method="gce,mae"))
     ('cross_entropy', 'gce', 'mae')
   """
-  from rfjax.catalog._reader import unknown
-
-  if settings.method.strip() == "all":
-    return METHODS
-  named = [name.strip() for name in settings.method.split(",") if name.strip()]
-  for name in named:
-    if name not in METHODS:
-      raise unknown("method", name, METHODS)
-  return tuple(dict.fromkeys((BASELINE, *named)))
+  return named_methods(settings.method, METHODS, BASELINE)
 
 
 def check(settings: Settings) -> None:
@@ -160,26 +152,6 @@ def check(settings: Settings) -> None:
   _check.seed_count(settings.seeds)
 
 
-def run(settings: Settings, *, progress: bool = True) -> Any:
-  """Runs the experiment.
-
-  Args:
-    settings: the settings.
-    progress: show how far the runs are, on stderr.
-
-  Returns:
-    A result for `rows`, `tables` and `report`; `result.data` holds an `xarray.Dataset` a method.
-
-  Raises:
-    ValueError: for settings that no run could use.
-    FileNotFoundError: where the pictures are not there.
-  """
-  from rfjax.experiments import _noisy_labels
-
-  check(settings)
-  return _noisy_labels.run(settings, progress=progress)
-
-
 def rows(result: Any) -> list[dict[str, Any]]:
   """The runs, one dictionary each.
 
@@ -197,4 +169,4 @@ def rows(result: Any) -> list[dict[str, Any]]:
   return _noisy_labels_tables.rows(result)
 
 
-tables, report = delegate("_noisy_labels_tables")
+run, tables, report = delegate(check, "_noisy_labels", "_noisy_labels_tables")
