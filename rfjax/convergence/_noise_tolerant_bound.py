@@ -1,6 +1,6 @@
 """The noise-tolerant bound: how near noisy groups must be for true ones to be near enough."""
 
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,7 @@ from rfjax.convergence._group_noise import (
   true_shares,
 )
 from rfjax.core import _check
-
-METHODS = ("between_groups", "to_overall")
+from rfjax.metrics._gap import Method
 
 
 def noise_tolerant_bound(
@@ -21,7 +20,7 @@ def noise_tolerant_bound(
   matrix: ArrayLike,
   given_shares: ArrayLike,
   *,
-  method: str = "between_groups",
+  method: Method = "between_groups",
 ) -> jax.Array:
   r"""Turns a bound on how far true groups may differ into one for groups given with noise.
 
@@ -63,7 +62,7 @@ def noise_tolerant_bound(
     0.06
   """
   _check.number("bound", bound, 0.0, open_high=True)
-  _check.choice("method", method, METHODS)
+  _check.choice("method", method, get_args(Method))
   given = jnp.asarray(check_group_transition(matrix, by_label=False))
   if given.shape != (2, 2):
     raise ValueError(

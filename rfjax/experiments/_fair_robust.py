@@ -11,6 +11,7 @@ import optax
 import rfjax
 from rfjax import architectures, convergence, data, losses, metrics, selection
 from rfjax.core import Batch, Transform, chain, pointwise
+from rfjax.experiments._fairness_methods import STATISTICS
 from rfjax.experiments.fair_robust import Settings, cells, methods
 from rfjax.fairness import inprocessing
 
@@ -22,10 +23,6 @@ EPOCHS = {  # of the authors' notebooks
   ("group-targeted", "dp"): 500,
   ("general", "eqodds"): 400,
   ("general", "dp"): 400,
-}
-_STATISTICS = {
-  "equalized_odds": ("true_positive_rate", "false_positive_rate"),
-  "demographic_parity": ("selection_rate",),
 }
 
 
@@ -64,7 +61,7 @@ def _fairbatch(criterion: str, strength: Any) -> Transform:
 def _gap(criterion: str, strength: Any) -> Transform:
   # The authors' probability is (tanh u + 1) / 2, which is sigmoid(2 u).
   return inprocessing.gap(
-    strength, _STATISTICS[criterion], method="to_overall", temperature=0.5, decay=0.9
+    strength, STATISTICS[criterion], method="to_overall", temperature=0.5, decay=0.9
   )
 
 

@@ -54,8 +54,7 @@ def _gap(settings: Settings, wrong: Wrong | None) -> Transform:
   penalty = inprocessing.gap(settings.strength, STATISTICS[settings.criterion])
   if wrong is None:
     return penalty
-  rate = wrong.attribute_noise
-  matrix = jnp.eye(2) + rate * jnp.array([[-1.0, 1.0], [1.0, -1.0]])
+  matrix = noise.symmetric_matrix(wrong.attribute_noise, 2)
   return convergence.corrected_groups(penalty, matrix)
 
 
@@ -88,7 +87,7 @@ def spoiled(train: Batch, favours: int, wrong: Wrong, bias: Any, key: jax.Array)
   return rfjax.transform(noise.group_symmetric(wrong.attribute_noise), rows, key=keys[2])
 
 
-def trainer(settings: Settings, name: str, rows: Batch | None, favours: int) -> Any:
+def trainer(settings: Settings, name: str, table: data.Table | None, favours: int) -> Any:
   """The run of a method, `train(label_noise, attribute_noise, bias, seed)`."""
   network, batched = architectures.logistic(), name == "fair_robust"
   tx = optax.adam(settings.learning_rate / 10 if batched else settings.learning_rate)
@@ -96,11 +95,10 @@ def trainer(settings: Settings, name: str, rows: Batch | None, favours: int) -> 
 
   def train(label_noise: Any, attribute_noise: Any, bias: Any, seed: Any) -> dict[str, Any]:
     draw_key, split_key, spoil_key, key = jax.random.split(jax.random.key(seed), 4)
-    every = data.zafar(draw_key, settings.rows) if rows is None else rows
-    if rows is not None and settings.rows:
-      drawn = jax.random.permutation(draw_key, rows.num_rows)[: settings.rows]
-      every = rows.subset(drawn)
-    parts = data.split(every, key=split_key, fractions=_FRACTIONS)
+    numeric = () if table is None else table.numeric
+    parts = data.split(
+      _rows(settings, table, draw_key), key=split_key, fractions=_FRACTIONS, numeric=numeric
+    )
     wrong = Wrong(label_noise, attribute_noise)
     given = spoiled(parts.train, favours, wrong, bias, spoil_key)
     how = {"epochs": settings.epochs, "batch_size": _BATCH if batched else None}
@@ -112,24 +110,28 @@ def trainer(settings: Settings, name: str, rows: Batch | None, favours: int) -> 
   return train
 
 
-def _table(settings: Settings) -> tuple[Batch | None, int, float]:
-  """The rows, the favoured group, and the accuracy of the larger class."""
+def _rows(settings: Settings, table: data.Table | None, key: jax.Array) -> Batch:
+  """All rows of a run: of the generator, or some or all of the table's."""
+  if table is None:
+    return data.zafar(key, settings.rows)
+  if not settings.rows:
+    return table.batch
+  return table.batch.subset(jax.random.permutation(key, table.batch.num_rows)[: settings.rows])
+
+
+def _read(settings: Settings) -> tuple[data.Table | None, int, float]:
+  """The table, the favoured group, and the accuracy of the larger class."""
   if settings.data == "synthetic":
     return None, 1, 0.5
   table = data.table(settings.data, data_dir=settings.data_dir)
-  rows = table.batch
-  if table.numeric:
-    x = rows.x[:, list(table.numeric)]
-    x = (x - x.mean(0)) / jnp.maximum(x.std(0), 1e-6)
-    rows = rows.replace(x=rows.x.at[:, list(table.numeric)].set(x))
-  share = float(jnp.mean(rows.y == 1))
-  return rows, favoured(table), max(share, 1 - share)
+  share = float(jnp.mean(table.batch.y == 1))
+  return table, favoured(table), max(share, 1 - share)
 
 
 def run(settings: Settings, *, progress: bool) -> Result:
   """Trains all methods in all cells."""
   began = time.perf_counter()
-  rows, favours, chance = _table(settings)
+  table, favours, chance = _read(settings)
   found, seconds = {}, {"reading": time.perf_counter() - began}
   axes = {
     "label_noise": list(settings.label_noise),
@@ -142,7 +144,7 @@ def run(settings: Settings, *, progress: bool) -> Result:
     if progress:
       print(f"landscape: {name}", file=sys.stderr, flush=True)
     found[name] = rfjax.sweep(
-      trainer(settings, name, rows, favours),
+      trainer(settings, name, table, favours),
       axes,
       lanes=settings.lanes,
       block=settings.block,

@@ -60,11 +60,6 @@ TRAINED: dict[str, Callable[[Settings, jax.Array], Transform]] = {
 REDUCED = ("reductions", "noise_tolerant_reductions")
 
 
-def transition(rate: Any) -> jax.Array:
-  """The noise of two groups that are wrong at one rate."""
-  return jnp.eye(2) + rate * jnp.array([[-1.0, 1.0], [1.0, -1.0]])
-
-
 def _reduced(settings: Settings, name: str, matrix: jax.Array, given: Batch) -> Any:
   bound: Any = settings.bound / 2  # which is on the distance to both groups together
   if name == "noise_tolerant_reductions":
@@ -84,7 +79,7 @@ def trainer(settings: Settings, name: str, table: data.Table | Batch) -> Any:
     split_key, noise_key, key = jax.random.split(jax.random.key(seed), 3)
     parts = data.split(table, key=split_key, fractions=_FRACTIONS)
     given = rfjax.transform(noise.group_symmetric(rate), parts.train, key=noise_key)
-    matrix = transition(rate)
+    matrix = noise.symmetric_matrix(rate, 2)
     if name in REDUCED:
       said = _reduced(settings, name, matrix, given)(parts.test)
     else:

@@ -53,7 +53,7 @@ def runs(make, *settings, **options):
 def same(state, other, part=0, rtol=0.0):
   """Whether two runs have the same bits, but for the state of the half that only one has."""
   without = lambda s: (s.params, s.opt, s.method[:part], s.method[part + 1 :])
-  equal = functools.partial(np.testing.assert_allclose, rtol=rtol, atol=rtol)
+  equal = functools.partial(np.testing.assert_allclose, rtol=rtol)
   jax.tree.map(equal, without(state), without(other))
 
 
@@ -177,7 +177,7 @@ def test_co_teaching_and_fairbatch():
   np.testing.assert_array_equal(state.kept, watched.kept > 0)
   np.testing.assert_array_equal(state.shares[0], state.shares[1])
   for kept in watched.kept:
-    assert 0.75 < np.mean(kept) < 0.85 and precision(kept) > RIGHT.mean() + 0.1
+    assert 0.78 < np.mean(kept) < 0.83 and precision(kept) > RIGHT.mean() + 0.1
   assert (state.shares != alone.method[1].shares).any()  # by other losses
 
 
@@ -237,12 +237,11 @@ def test_gce_and_a_penalty():
   same(plain, penalty, rtol=1e-5)  # compiled differently, equal but for the last place
   same(unfair, robust, part=1, rtol=1e-5)
   said = [rfjax.predict(NETWORK, state, train_set()) for state in (both, unfair)]
-  rates = [metrics.group_rates("selection_rate", s, soft=True) for s in said]
-  fair_gap, gap = map(metrics.difference, rates)
-  assert fair_gap < 0.4 * gap and gap > 0.15
+  gaps = [float(metrics.demographic_parity_difference(s)) for s in said]
+  assert gaps[0] < 0.5 * gaps[1] and gaps[1] > 0.15
   # What GCE makes a row count, p of its label to the power q, is less for wrong labels.
   counts = np.asarray(said[0].probs)[np.arange(ROWS), np.asarray(train_set().y)] ** 0.7
-  assert counts[~RIGHT].mean() < 0.75 * counts[RIGHT].mean()
+  assert counts[~RIGHT].mean() < 0.6 * counts[RIGHT].mean()
 
 
 def once(parts, data, logits, epoch=3):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray
 
+import rfjax
 from rfjax import cli, data
 from rfjax.experiments import _landscape, _landscape_tables, landscape
 from rfjax.experiments._landscape import RECIPES, Wrong
@@ -43,6 +44,28 @@ def test_every_method_trains(name):
   train = _landscape.trainer(SMALL, name, None, 1)
   found = jax.eval_shape(train, 0.1, 0.2, 0.3, np.uint32(0))
   assert set(found) == {"accuracy", "disparity"}
+
+
+def test_rows_of_a_table_are_standardised_by_the_training_part(monkeypatch):
+  rng = np.random.default_rng(0)
+  group = np.arange(400) % 2
+  x = np.stack([rng.normal(size=400) * 10 + 50 + group, group], axis=1)
+  batch = rfjax.Batch.from_arrays(x, (x[:, 0] > 50).astype(int), group)
+  table = data.Table(batch, names=("wide", "group"), numeric=(0,))
+  seen = []
+  split = data.split
+  monkeypatch.setattr(
+    _landscape.data, "split", lambda *a, **k: seen.append(split(*a, **k)) or seen[0]
+  )
+  settings = dataclasses.replace(SMALL, data="compas", epochs=1)
+  _landscape.trainer(settings, "plain", table, 1)(0.0, 0.0, 0.0, np.uint32(0))
+  (parts,) = seen
+  assert sum(part.num_rows for part in parts) == settings.rows == 200
+  np.testing.assert_allclose(parts.train.x[:, 0].mean(), 0, atol=1e-5)
+  np.testing.assert_allclose(parts.train.x[:, 0].std(), 1, atol=1e-5)
+  assert abs(parts.test.x[:, 0].mean()) > 1e-3
+  whole = dataclasses.replace(settings, rows=0)
+  assert _landscape._rows(whole, table, jax.random.key(0)).num_rows == 400
 
 
 def test_faults_are_of_the_rows_that_they_are_said_to_be_of(rows, spoil):

@@ -5,13 +5,13 @@ import numpy as np
 import optax
 
 from law_cases.case import Case
-from rfjax import Batch, convergence
+from rfjax import Batch, convergence, noise
 from rfjax.fairness import inprocessing
 
 
 def group_noise(rate):
   """The transition of two groups of which a third of a rate is given as the other one."""
-  return jnp.eye(2) + rate / 3 * jnp.array([[-1.0, 1.0], [1.0, -1.0]])
+  return noise.symmetric_matrix(rate / 3, 2)
 
 
 def other_domain():
