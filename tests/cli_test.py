@@ -103,11 +103,16 @@ def process(*arguments, code=START + "sys.exit(code)", stdout=subprocess.PIPE, *
 )
 def test_light_commands_are_light(command):
   code = START + "import time; print(code, time.process_time(), *sys.modules, file=sys.stderr)"
-  found = process(*command.split(), code=code)
-  exit_code, seconds, *modules = found.stderr.split()
-  assert exit_code == "0" and found.stdout
-  assert not {"jax", "numpy", "optax", "tyro", "xarray"} & set(modules)
-  assert float(seconds) < 0.5  # of the processor, so that a busy machine does not matter
+  best = float("inf")
+  for _ in range(3):  # threads of one core slow each other down, in processor time too
+    found = process(*command.split(), code=code)
+    exit_code, seconds, *modules = found.stderr.split()
+    assert exit_code == "0" and found.stdout
+    assert not {"jax", "numpy", "optax", "tyro", "xarray"} & set(modules)
+    best = min(best, float(seconds))
+    if best < 0.5:
+      return
+  pytest.fail(f"{command} takes {best} s of a processor at best")
 
 
 def test_help_of_an_experiment_imports_no_jax():

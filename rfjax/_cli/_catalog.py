@@ -24,10 +24,10 @@ def show_list(options: argparse.Namespace) -> int:
   if options.json:
     _print_json([dataclasses.asdict(e) for e in found])
     return 0
-  print_table("Catalogue", _COLUMNS, [dataclasses.asdict(e) for e in found])
+  print_table("Catalogue", _COLUMNS, list(map(vars, found)))
   if not wanted:
-    experiments = [dataclasses.asdict(e) for e in catalog.experiments()]
-    print_table("Experiments", ("name", "summary", "paper"), experiments)
+    columns = ("name", "summary", "paper")
+    print_table("Experiments", columns, list(map(vars, catalog.experiments())))
   return 0
 
 

@@ -180,7 +180,7 @@ def entries() -> tuple[Entry, ...]:
   Examples:
     >>> from rfjax import catalog
     >>> [e.name for e in catalog.entries() if e.box == "equal merger"]
-    ['fr_train', 'fair_robust']
+    ['fr_train', 'fair_robust', 'fair_small_loss']
   """
   families = sorted(path.stem for path in FOLDER.glob("*.toml") if path.stem not in _NO_FAMILY)
   return tuple(_entry(f, table) for f in families for table in _read(f).get("entry", []))
