@@ -29,6 +29,10 @@ from rfjax.convergence._fair_robust import FairRobustState as FairRobustState
 from rfjax.convergence._fair_robust import fair_robust as fair_robust
 from rfjax.convergence._fair_small_loss import FairSmallLossState as FairSmallLossState
 from rfjax.convergence._fair_small_loss import fair_small_loss as fair_small_loss
+from rfjax.convergence._flea import SourceDistances as SourceDistances
+from rfjax.convergence._flea import flea as flea
+from rfjax.convergence._flea import kept_sources as kept_sources
+from rfjax.convergence._flea import source_distances as source_distances
 from rfjax.convergence._fr_train import FRTrainState as FRTrainState
 from rfjax.convergence._fr_train import fr_train as fr_train
 from rfjax.convergence._fr_train import fr_train_steps as fr_train_steps
@@ -43,4 +47,13 @@ from rfjax.convergence._group_surrogate import group_surrogate as group_surrogat
 from rfjax.convergence._noise_tolerant_bound import noise_tolerant_bound as noise_tolerant_bound
 from rfjax.convergence._prevalence_weights import prevalence_weights as prevalence_weights
 from rfjax.convergence._proxy_equalized_odds import proxy_equalized_odds as proxy_equalized_odds
+from rfjax.convergence._soft_assignment_constraints import (
+  soft_assignment_constraints as soft_assignment_constraints,
+)
 from rfjax.convergence._target_fair import target_fair as target_fair
+from rfjax.convergence._tv_robust_constraints import (
+  tv_radius as tv_radius,
+)
+from rfjax.convergence._tv_robust_constraints import (
+  tv_robust_constraints as tv_robust_constraints,
+)

@@ -17,10 +17,10 @@ def check_group_transition(matrix: Any, by_label: bool = True) -> Any:
   return given
 
 
-def transition_of_groups(matrix: Any, by_label: bool = True) -> Any:
+def transition_of_groups(matrix: Any, by_label: bool = True, name: str = "matrix") -> Any:
   """Refuses what is no transition of groups, whether or not it has an inverse."""
-  given = _check.array("matrix", matrix)
-  return _check.transition("matrix", given, axes=3 if by_label and given.ndim == 3 else 2)
+  given = _check.array(name, matrix)
+  return _check.transition(name, given, axes=3 if by_label and given.ndim == 3 else 2)
 
 
 def check_matrix_of(matrix: Any, data: Batch) -> None:

@@ -164,6 +164,40 @@ CASES = {
       ((0.8, [[0.9, 0.1], [0.1, 0.9]]), {"radius": -1.0}),
     ),
   ),
+  "tv_robust_constraints": Case(
+    make=lambda s: convergence.tv_robust_constraints(0.5 * s, 0.1 * s),
+    neutral=lambda: convergence.tv_robust_constraints(0.5, 2.0),
+    refused=(
+      ((1.1, 0.1), {}),
+      ((0.1, -0.1), {}),
+      ((0.1, 0.1, "kindness"), {}),
+      ((0.1, 0.1), {"method": "to_nobody"}),
+      ((0.1, 0.1), {"multiplier_radius": -1.0}),
+      ((0.1, 0.1), {"temperature": 0.0}),
+    ),
+  ),
+  "soft_assignment_constraints": Case(
+    make=lambda s: convergence.soft_assignment_constraints(group_noise(s), 0.1 * s),
+    neutral=lambda: convergence.soft_assignment_constraints(group_noise(0.5), 2.0),
+    refused=(
+      (([[0.9, 0.2], [0.1, 0.9]], 0.1), {}),
+      (([[0.9, 0.1], [0.1, 0.9]], -0.1), {}),
+      (([[0.9, 0.1], [0.1, 0.9]], 0.1, "kindness"), {}),
+      (([[0.9, 0.1], [0.1, 0.9]], 0.1), {"radius": -1.0}),
+    ),
+  ),
+  "flea": Case(
+    make=lambda s: convergence.flea(np.arange(10) % 3, l2=0.5 + s, steps=3),
+    neutral=lambda: convergence.flea(np.arange(10) % 3, 3, steps=3),
+    refused=(
+      (([0, 2],), {}),
+      (([0, 1], 3), {}),
+      (([0, 1],), {"l2": 0.0}),
+      (([0, 1],), {"steps": 0}),
+    ),
+    acts="data",
+    num_classes=2,
+  ),
   "chi_square_dro": Case(
     make=lambda s: convergence.chi_square_dro(1 - 0.9 * s),
     neutral=lambda: convergence.chi_square_dro(1.0),

@@ -1,0 +1,127 @@
+"""Constraints on the lowest and highest rates that groups may have, given what is known of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rfjax import metrics
+from rfjax.core import Batch, _check, ratio
+from rfjax.fairness.inprocessing._constraints import how_many
+from rfjax.fairness.inprocessing._elements import check_statistics
+from rfjax.metrics._gap import Method
+
+_ROUNDS = 8  # Dinkelbach's iteration converges faster than linearly
+
+
+class Extremes(NamedTuple):
+  """The range of the groups' rates.
+
+  Attributes:
+    low: [G, K].
+    high: [G, K].
+    valid: where a group has rows that count, [G, K].
+  """
+
+  low: jax.Array
+  high: jax.Array
+  valid: jax.Array
+
+
+class Bounds(Protocol):
+  """What finds the range of a statistic by group."""
+
+  def __call__(self, statistic: str, batch: Batch, *, soft: bool) -> Extremes:
+    """The range, of probabilities or of decisions."""
+    ...
+
+
+class ExtremeRates(NamedTuple):
+  """How far apart groups may be at worst.
+
+  Attributes:
+    bounds: what finds the range of the groups' rates.
+    bound: what a difference may be.
+    statistics: names of `metrics.group_rates`.
+    method: "between_groups" or "to_overall".
+    temperature: of what is expected of a random decision.
+    by: the method, for messages.
+  """
+
+  bounds: Bounds
+  bound: Any
+  statistics: tuple[str, ...]
+  method: Method
+  temperature: Any
+  by: str
+
+  def values(self, batch: Batch, *, soft: bool) -> jax.Array:
+    """The constraints [m], each at most 0 where it holds, and 0 where a group has no rows."""
+    batch.require("logits", "group", by=self.by)
+    if soft:
+      batch = batch.replace(logits=batch.logits / self.temperature)
+    found = [self._differences(name, batch, soft) for name in self.statistics]
+    return jnp.concatenate([v.ravel() for v in found])
+
+  def count(self, data: Batch) -> int:
+    """The number m of constraints on a data set."""
+    return how_many(lambda batch: self.values(batch, soft=True), data, self.by)
+
+  def _differences(self, statistic: str, batch: Batch, soft: bool) -> jax.Array:
+    low, high, valid = self.bounds(statistic, batch, soft=soft)
+    if self.method == "between_groups":
+      first, second = np.nonzero(~np.eye(len(valid), dtype=bool))
+      both = valid[first] & valid[second]
+      return jnp.where(both, high[first] - low[second] - self.bound, 0)
+    sums = metrics.group_rates(statistic, batch, soft=soft)
+    overall = metrics.Rate(*(jnp.sum(v, axis=0, keepdims=True) for v in sums)).value
+    apart = jnp.concatenate([high - overall, overall - low])
+    return jnp.where(jnp.concatenate([valid, valid]), apart - self.bound, 0)
+
+
+def extreme_rates(
+  bounds: Bounds,
+  bound: Any,
+  statistics: str | Sequence[str],
+  method: Method,
+  temperature: Any,
+  by: str,
+) -> ExtremeRates:
+  """Checks the settings."""
+  _check.number("bound", bound, 0.0, open_high=True)
+  names = check_statistics(statistics)
+  _check.choice("method", method, get_args(Method))
+  _check.number("temperature", temperature, 0.0, open_low=True, open_high=True)
+  return ExtremeRates(bounds, bound, names, method, temperature, by)
+
+
+def largest(
+  find: Callable[..., jax.Array],
+  held: tuple[jax.Array, ...],
+  start: jax.Array,
+  hits: jax.Array,
+  size: jax.Array,
+) -> jax.Array:
+  """The law [..., n] with the largest rate, by Dinkelbach's iteration from a lawful one.
+
+  `find(value, *held)` gives the law under which values [n] have the largest sum. A law comes in the
+  place of one before it only if its rate is larger, so that rounding at the end of the way does no
+  harm.
+  """
+  fixed = jax.lax.stop_gradient((held, start, hits, size))
+
+  def rate(law: jax.Array) -> jax.Array:
+    return ratio(jnp.sum(law @ fixed[2]), jnp.sum(law @ fixed[3]))
+
+  def better(_: Any, best: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    now, at, found = best
+    law = find(fixed[2] - now * fixed[3], *fixed[0])
+    new = rate(law)
+    ahead = (jnp.sum(law @ fixed[3]) > 0) & (new > now)
+    return jnp.where(ahead, new, now), jnp.where(ahead, now, at), found | ahead
+
+  first = rate(fixed[1])
+  _, at, found = jax.lax.fori_loop(0, _ROUNDS, better, (first, first, jnp.array(False)))
+  return jnp.where(found, find(fixed[2] - at * fixed[3], *held), start)

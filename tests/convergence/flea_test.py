@@ -1,0 +1,195 @@
+"""FLEA against a NumPy oracle of its distances, and the manipulations that it has to find."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+import rfjax
+from rfjax import convergence, noise
+
+KEY = jax.random.key(0)
+KINDS = (
+  "flip_group",
+  "flip_label",
+  "flip_both",
+  "shuffle_group",
+  "copy_label_to_group",
+  "copy_group_to_label",
+  "resample",
+  "random_anchor",
+)
+
+
+# ---- an oracle, one pair of sources after the other
+
+
+def regression(x, t, weight):
+  return LogisticRegression(C=1.0, tol=1e-12, max_iter=10_000).fit(x, t, sample_weight=weight)
+
+
+def scaled(a, b):
+  """Features of both, by the mean and deviation of a mixture of halves."""
+  mean = (a.mean(0) + b.mean(0)) / 2
+  second = ((a**2).mean(0) + (b**2).mean(0)) / 2
+  return [(v - mean) / np.sqrt(second - mean**2) for v in (a, b)]
+
+
+def disc(xa, ya, xb, yb):
+  half = (len(ya) + len(yb)) / 2
+  weight = np.repeat([half / len(ya), half / len(yb)], [len(ya), len(yb)])
+  model = regression(np.r_[xa, xb], np.r_[ya, 1 - yb], weight)
+  return abs((model.predict(xa) != ya).mean() - (model.predict(xb) != yb).mean())
+
+
+def gap(values, z):
+  return values[z == 1].mean() - values[z == 0].mean()
+
+
+def disp(xa, za, xb, zb, steps):
+  share = np.where(za == 1, 0.5 / za.sum(), 0.5 / (1 - za).sum())
+  model = regression(xa, za, share * len(za))
+  theta = np.r_[model.coef_[0], model.intercept_]
+  xa, xb = np.c_[xa, np.ones(len(xa))], np.c_[xb, np.ones(len(xb))]
+  sigmoid = lambda u: 1 / (1 + np.exp(-u))
+  mean, square = np.zeros_like(theta), np.zeros_like(theta)
+  for t in range(1, steps + 1):
+    pull = (share * (sigmoid(xa @ theta) - za)) @ xa
+    p = sigmoid(xb @ theta)
+    slope = (p * (1 - p))[:, None] * xb
+    push = np.sign(gap(p, zb)) * (slope[zb == 1].mean(0) - slope[zb == 0].mean(0))
+    g = pull + push
+    mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g**2
+    theta = theta - 0.05 * (mean / (1 - 0.9**t)) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+  accepted = [(x @ theta > 0).astype(float) for x in (xa, xb)]
+  return abs(abs(gap(accepted[0], za)) - abs(gap(accepted[1], zb)))
+
+
+def oracle(x, y, z, source, steps):
+  size = source.max() + 1
+  found = np.zeros((3, size, size))
+  for i in range(size):
+    for j in range(size):
+      if i == j:
+        continue
+      a, b = source == i, source == j
+      xa, xb = scaled(x[a], x[b])
+      found[0, i, j] = disc(xa, y[a], xb, y[b])
+      both = disp(xa, z[a], xb, z[b], steps), disp(xb, z[b], xa, z[a], steps)
+      found[1, i, j] = max(both)
+      found[2, i, j] = abs(z[a].mean() - z[b].mean())
+  return found
+
+
+def test_distances_are_those_of_an_oracle():
+  rng = np.random.default_rng(3)
+  rows = 150
+  source = np.sort(rng.integers(3, size=rows))  # of unequal sizes
+  z = rng.integers(2, size=rows)
+  x = rng.normal(size=(rows, 2)) * [1, 5] + z[:, None] + source[:, None]
+  y = (x[:, 0] + rng.normal(size=rows) > 1).astype(int) ^ (source == 2)
+  want = oracle(x, y, z, source, 30)
+  with jax.enable_x64(True):
+    data = rfjax.Batch.from_arrays(x, y, z)
+    got = convergence.source_distances(data, source, steps=30)
+    np.testing.assert_allclose(jnp.stack(got), want, atol=1e-12)
+    # Rows are found by their address.
+    order = rng.permutation(rows)
+    shuffled = data.replace(
+      **{name: getattr(data, name)[order] for name in ("x", "y", "group", "index")}
+    )
+    again = convergence.source_distances(shuffled, source, steps=30)
+    np.testing.assert_allclose(jnp.stack(again), want, atol=1e-12)
+
+
+def test_invalid_rows_have_no_say():
+  rng = np.random.default_rng(4)
+  x, y, z = rng.normal(size=(60, 2)), rng.integers(2, size=60), rng.integers(2, size=60)
+  source, out = np.arange(60) % 2, np.arange(60) >= 48
+  data = rfjax.Batch.from_arrays(x, y, z)
+  spoilt = data.replace(
+    x=jnp.where(out[:, None], 1e3, data.x), y=jnp.where(out, 1, data.y), valid=jnp.asarray(~out)
+  )
+  without = rfjax.Batch.from_arrays(x[~out], y[~out], z[~out])
+  got = convergence.source_distances(spoilt, source, steps=5)
+  want = convergence.source_distances(without, source[~out], steps=5)
+  np.testing.assert_allclose(jnp.stack(got), jnp.stack(want), atol=1e-6)
+
+
+# ---- which sources are kept
+
+
+@pytest.mark.parametrize("keep", [1, 2, 3, 5])
+def test_kept_are_those_with_company(keep):
+  rng = np.random.default_rng(keep)
+  for _ in range(20):
+    half = rng.random((5, 5))
+    matrix = half + half.T
+    np.fill_diagonal(matrix, 0)
+    near = np.array([sorted(row)[keep - 1] for row in matrix])
+    want = np.isin(np.arange(5), np.argsort(near, kind="stable")[:keep])
+    np.testing.assert_array_equal(convergence.kept_sources(matrix, keep), want)
+
+
+def test_kinds_are_added_or_the_largest_counts():
+  far = jnp.array([[0, 0.5, 0.3], [0.5, 0, 0.9], [0.3, 0.9, 0]])
+  flat = jnp.where(jnp.eye(3, dtype=bool), 0, 0.4)
+  kinds = convergence.SourceDistances(far, flat, far.T)
+  for aggregate, matrix in (("sum", 2 * far + flat), ("max", jnp.maximum(far, flat))):
+    got = convergence.kept_sources(kinds, jnp.asarray(2), aggregate)
+    np.testing.assert_array_equal(got, convergence.kept_sources(matrix, 2))
+
+
+# ---- the manipulations
+
+
+@functools.cache
+def compiled(kind):
+  source = np.arange(5000) % 5
+
+  def run(seed):
+    key = jax.random.key(seed)
+    clean = rfjax.data.zafar(key, 5000, odds=3.0)
+    bad = noise.corrupt_sources(kind, source, [1, 3])
+    data = rfjax.transform(bad, clean, key=jax.random.fold_in(key, 1))
+    kept = rfjax.transform(convergence.flea(source, steps=50), data, key=key)
+    return kept.valid
+
+  return jax.jit(run), source
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_of_five_sources_are_found_out(kind):
+  run, source = compiled(kind)
+  for seed in (0, 1):
+    valid = np.asarray(run(seed))
+    kept = {s for s in range(5) if valid[source == s].all()}
+    assert kept == {0, 2, 4}
+    assert not valid[~np.isin(source, list(kept))].any()
+
+
+@pytest.mark.parametrize(
+  ("arguments", "settings", "message"),
+  [
+    (([0, 0],), {}, "source"),
+    (([0, 2],), {}, "source"),
+    (([0, 1], 3), {}, "keep"),
+    (([0, 1],), {"aggregate": "mean"}, "aggregate"),
+    (([0, 1],), {"l2": 0.0}, "l2"),
+    (([0, 1],), {"steps": 0}, "steps"),
+  ],
+)
+def test_refuses(arguments, settings, message):
+  with pytest.raises(ValueError, match=message):
+    convergence.flea(*arguments, **settings)
+
+
+def test_refuses_other_data():
+  data = rfjax.Batch.from_arrays(np.zeros((4, 1)), [0, 1, 2, 0], [0, 1, 0, 1])
+  with pytest.raises(ValueError, match="two classes and two groups"):
+    convergence.source_distances(data, [0, 1, 0, 1])
+  with pytest.raises(ValueError, match="rows"):
+    convergence.source_distances(rfjax.data.zafar(KEY, 10), [0, 1])
