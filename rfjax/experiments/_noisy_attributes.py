@@ -45,17 +45,40 @@ def _ratio(settings: Settings, matrix: jax.Array) -> Transform:
   return convergence.denoised_constraints(settings.ratio, matrix, slack=0.0, hard=False)
 
 
+def _shares(matrix: jax.Array, given: Batch) -> jax.Array:
+  """The shares of the true groups, as far as given ones tell."""
+  return convergence.true_shares(jnp.sum(given.membership, axis=0), matrix)
+
+
+def _near_groups(settings: Settings, matrix: jax.Array, given: Batch) -> Transform:
+  radius = convergence.tv_radius(matrix, _shares(matrix, given))
+  return convergence.tv_robust_constraints(
+    radius, settings.bound, method="between_groups", hard=False
+  )
+
+
+def _all_assignments(settings: Settings, matrix: jax.Array, given: Batch) -> Transform:
+  posterior = convergence.group_posterior(matrix, _shares(matrix, given))
+  return convergence.soft_assignment_constraints(
+    posterior, settings.bound, method="between_groups", hard=False
+  )
+
+
 # Without a correction a method is told that nothing is wrong.
-TRAINED: dict[str, Callable[[Settings, jax.Array], Transform]] = {
-  "plain": lambda settings, matrix: chain(),
-  "gap": lambda settings, matrix: _gap(settings),
-  "corrected_gap": lambda settings, matrix: convergence.corrected_groups(_gap(settings), matrix),
-  "lagrangian": lambda settings, matrix: _lagrangian(settings),
-  "corrected_lagrangian": lambda settings, matrix: convergence.corrected_groups(
+TRAINED: dict[str, Callable[[Settings, jax.Array, Batch], Transform]] = {
+  "plain": lambda settings, matrix, given: chain(),
+  "gap": lambda settings, matrix, given: _gap(settings),
+  "corrected_gap": lambda settings, matrix, given: convergence.corrected_groups(
+    _gap(settings), matrix
+  ),
+  "lagrangian": lambda settings, matrix, given: _lagrangian(settings),
+  "corrected_lagrangian": lambda settings, matrix, given: convergence.corrected_groups(
     _lagrangian(settings), matrix
   ),
-  "ratio_constraints": lambda settings, matrix: _ratio(settings, jnp.eye(2)),
-  "denoised_constraints": _ratio,
+  "tv_robust_constraints": _near_groups,
+  "soft_assignment_constraints": _all_assignments,
+  "ratio_constraints": lambda settings, matrix, given: _ratio(settings, jnp.eye(2)),
+  "denoised_constraints": lambda settings, matrix, given: _ratio(settings, matrix),
 }
 REDUCED = ("reductions", "noise_tolerant_reductions")
 
@@ -83,7 +106,7 @@ def trainer(settings: Settings, name: str, table: data.Table | Batch) -> Any:
     if name in REDUCED:
       said = _reduced(settings, name, matrix, given)(parts.test)
     else:
-      method = TRAINED[name](settings, matrix)
+      method = TRAINED[name](settings, matrix, given)
       state, _ = rfjax.fit(network, method, tx, given, key=key, epochs=settings.epochs)
       said = rfjax.predict(network, state, parts.test)
     soft = name in REDUCED  # whose decisions are by lot: what is expected of them

@@ -1,4 +1,4 @@
-"""FR-Train (Roh et al., ICML 2020): the published points, and the method on COMPAS.
+"""FR-Train (Roh et al., ICML 2020): the published points, and the method on COMPAS and Adult.
 
 This module is light, so that `rfjax run fr-train --help` is quick; `run` imports what trains.
 """
@@ -16,18 +16,20 @@ from rfjax.experiments._delegate import delegate
 class Settings:
   """Settings of the experiment; what is left out takes its published value."""
 
-  data: Literal["synthetic", "compas"] = "synthetic"
-  """The authors' synthetic data, or COMPAS by the recipe of docs/protocol.md."""
+  data: Literal["synthetic", "compas", "adult"] = "synthetic"
+  """The authors' synthetic data, COMPAS by the recipe of docs/protocol.md, or the people of Adult
+  whom a crowd has judged, whose labels validation sets of several sizes have."""
   variant: Literal["poisoned", "clean"] = "poisoned"
   """Labels flipped against one group, or clean; the schedules of the authors' two notebooks."""
   lambda_f: tuple[float, ...] = ()
-  """Weights of fairness; the published ones, or 0 to 0.5 on COMPAS, when left out."""
+  """Weights of fairness; the published ones, or 0 to 0.5 on tables, when left out."""
   lambda_r: float | None = None
   """Weight of robustness; the published one when left out."""
   init: pathlib.Path | None = None
   """A .npz of initial weights, whose run alone is made unless seeds are given too."""
   seeds: int | None = None
-  """How many free initialisations, seeds 0, 1, ...; 8 beside the official one, or 32 on COMPAS."""
+  """How many free initialisations, seeds 0, 1, ...; 8 beside the official one, 32 on COMPAS,
+  16 on Adult."""
   attribute: Literal["sex", "race"] = "sex"
   """The sensitive attribute on COMPAS."""
   data_dir: pathlib.Path | None = None
@@ -58,18 +60,22 @@ def check(settings: Settings) -> None:
     _check.number("lambda_f + lambda_r", total, 0.0, 1.0, open_high=True)
   if settings.seeds is not None:
     _check.seed_count(settings.seeds, 1)
-  if settings.data == "compas":
-    _refuse_beside_compas(settings)
+  if settings.data != "synthetic":
+    _refuse_beside_tables(settings)
+  if settings.data == "adult" and settings.attribute != "sex":
+    raise ValueError(
+      f"attribute {settings.attribute!r} is one of COMPAS: leave it out beside --data adult"
+    )
 
 
-def _refuse_beside_compas(settings: Settings) -> None:
+def _refuse_beside_tables(settings: Settings) -> None:
   if settings.init is not None:
     raise ValueError(
       f"init holds weights for the synthetic data, got {settings.init}: leave it out"
     )
   if settings.variant != "poisoned":
     raise ValueError(
-      "variant 'clean' is one of the synthetic data: leave it out beside --data compas"
+      f"variant 'clean' is one of the synthetic data: leave it out beside --data {settings.data}"
     )
 
 

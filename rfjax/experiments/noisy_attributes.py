@@ -16,6 +16,8 @@ METHODS = {  # and what each does without being told of the noise
   "corrected_gap": "gap",
   "lagrangian": None,
   "corrected_lagrangian": "lagrangian",
+  "tv_robust_constraints": "lagrangian",
+  "soft_assignment_constraints": "lagrangian",
   "ratio_constraints": None,
   "denoised_constraints": "ratio_constraints",
   "reductions": None,

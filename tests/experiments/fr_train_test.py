@@ -3,11 +3,14 @@
 import os
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rfjax import cli
+import rfjax
+from rfjax import cli, data
 from rfjax._cli import _device
+from rfjax.experiments import _fr_train_adult as adult
 from rfjax.experiments import _fr_train_common as common
 from rfjax.experiments import _fr_train_compas as compas
 from rfjax.experiments import _fr_train_init as init
@@ -29,6 +32,8 @@ BAD = [
   ("--data compas --data-dir nowhere", "nowhere", "compas"),
   ("--data compas --variant clean", "variant", "clean"),
   ("--data compas --init a.npz", "init", "a.npz"),
+  ("--data adult --variant clean", "variant", "adult"),
+  ("--data adult --attribute race", "attribute", "race"),
   ("--lanes 0", "lanes", "0"),
   ("--block 3", "block", "3"),
   ("--lambda-f much", "lambda-f", "much"),
@@ -126,6 +131,46 @@ def test_compas_report_compares_by_pairs(short, tmp_path):
   assert f"{gap.mean():+.3f}" in text
   page = fr_train.report(result, tmp_path).read_text(encoding="utf-8")
   assert "constant answer" in page and "among men" in page
+
+
+def test_validation_sets_are_the_first_rows_with_the_labels_of_either():
+  truth, crowd = np.arange(40) % 2, np.arange(40) % 3 == 0
+  table = data.Table(
+    rfjax.Batch.from_arrays(
+      np.arange(40.0)[:, None], crowd.astype(int), np.arange(40) // 20,
+      truth=rfjax.Truth(y=jnp.asarray(truth)),
+    )
+  )  # fmt: skip
+  split, _ = adult._split(table, 3)
+  at = lambda rows: np.asarray(rows.x)[:, 0].astype(int)
+  np.testing.assert_array_equal(split.train.y, truth[at(split.train)])
+  np.testing.assert_array_equal(split.test.y, truth[at(split.test)])
+  for said, who in ((truth, 0), (crowd, 1)):
+    trusted = adult._trusted(split, 0.05, who)
+    np.testing.assert_array_equal(trusted.valid, [True, False, False, False])
+    np.testing.assert_array_equal(trusted.y, said[at(split.validation)])
+
+
+@pytest.mark.skipif(not os.environ.get("RFJAX_DATA_DIR"), reason="RFJAX_DATA_DIR is not set")
+def test_adult_report_compares_validation_sets(short, tmp_path):
+  settings = Settings(data="adult", lambda_f=(0.3, 0.5), seeds=2)
+  result = fr_train.run(settings, progress=False)
+  rows = fr_train.rows(result)
+  assert len(rows) == 3 * 2 * (1 + 6)
+  found = adult._chosen(result)["FR-Train", 0.05, "crowd"]
+  mine = [
+    r for r in rows
+    if r["lambda_r"] and r["validation_share"] == 0.05 and r["validation_labels"] == "crowd"
+  ]  # fmt: skip
+  for seed, (fair, accuracy) in enumerate(zip(found["λ_f"], found["accuracy"], strict=True)):
+    of = [r for r in mine if r["seed"] == seed and r["lambda_f"] > 0]
+    allowed = [r for r in of if r["validation_disparate_impact"] >= 0.8]
+    best = max(allowed, key=lambda r: r["validation_accuracy"]) if allowed else (
+      max(of, key=lambda r: r["validation_disparate_impact"])
+    )  # fmt: skip
+    assert (best["lambda_f"], best["accuracy"]) == (fair, accuracy)
+  page = fr_train.report(result, tmp_path).read_text(encoding="utf-8")
+  assert "1% with crowd labels" in page and "fairness only" in page
 
 
 def test_settings_files_of_the_repository_are_read(monkeypatch, capsys):

@@ -32,7 +32,7 @@ def made_up(table, monkeypatch):
 def test_every_method_is_made_and_every_correction_has_its_naive_one():
   assert set(noisy_attributes.METHODS) == {*TRAINED, *REDUCED}
   pairs = {k: v for k, v in noisy_attributes.METHODS.items() if v is not None}
-  assert len(pairs) == 4 and set(pairs.values()) <= set(noisy_attributes.METHODS)
+  assert len(pairs) == 6 and set(pairs.values()) <= set(noisy_attributes.METHODS)
 
 
 @pytest.mark.parametrize("name", noisy_attributes.METHODS)
@@ -42,7 +42,13 @@ def test_every_method_trains(table, name):
 
 
 @pytest.mark.parametrize(
-  ("name", "naive"), [("corrected_gap", "gap"), ("corrected_lagrangian", "lagrangian")]
+  ("name", "naive"),
+  [
+    ("corrected_gap", "gap"),
+    ("corrected_lagrangian", "lagrangian"),
+    ("tv_robust_constraints", "lagrangian"),
+    ("soft_assignment_constraints", "lagrangian"),
+  ],
 )
 def test_without_noise_a_correction_changes_nothing_and_with_noise_it_does(table, name, naive):
   settings = dataclasses.replace(SMALL, epochs=60, learning_rate=0.1, bound=0.0, strength=0.3)
