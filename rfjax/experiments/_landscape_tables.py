@@ -11,6 +11,7 @@ from rfjax.experiments._landscape import Result
 from rfjax.experiments._landscape_figure import landscape
 from rfjax.experiments.landscape import FAMILIES, METHODS
 
+CONSTANT = "constant"  # the same answer for all, which needs no training
 _AXES = ("label_noise", "attribute_noise", "bias")
 
 
@@ -50,15 +51,17 @@ def needed(result: Result) -> np.ndarray:
 
   Of accuracy less disparity, seed by seed: the simplest family whose mean is not below the best
   one's by more than the paired 95 % interval. Of equally simple ones, robust and fair, the better.
+  Simpler than all is the same answer for all, at the place after the last.
   """
   names = list(speakers(result).values())
   score = np.stack(
     [_values(result, n, "accuracy") - _values(result, n, "disparity") for n in names]
   )
+  score = np.concatenate([score, np.full_like(score[:1], result.chance)])
   best = np.take_along_axis(score, score.mean(-1).argmax(0)[None, ..., None], 0)[0]
   apart = report.paired_difference(score, np.broadcast_to(best, score.shape))
   enough = np.asarray(apart.mean) >= -np.asarray(apart.half_width)
-  effort = np.array([{"plain": 0, "both": 2}.get(METHODS[n], 1) for n in names])
+  effort = np.array([*({"plain": 0, "both": 2}.get(METHODS[n], 1) for n in names), -1])
   order = np.where(enough, effort[:, None, None, None] - 1e-3 * score.mean(-1), np.inf)
   return order.argmin(0)
 
@@ -75,7 +78,7 @@ def _note(result: Result) -> str:
 def tables(result: Result) -> dict[str, report.Table]:
   """Which family is needed in each cell; every cell of every method."""
   settings, who = result.settings, needed(result)
-  families = list(speakers(result))
+  families = [*speakers(result), CONSTANT]
   map_rows = []
   for b, bias in enumerate(settings.bias):
     for a, attribute in enumerate(settings.attribute_noise):
@@ -98,7 +101,8 @@ def tables(result: Result) -> dict[str, report.Table]:
       notes=(
         f"Who speaks for a family: {spoken}.",
         "Enough: accuracy less disparity is not below the best family's by more than its paired"
-        " 95 % interval; of robust and fair, which are equally simple, the better.",
+        " 95 % interval; of robust and fair, which are equally simple, the better. Constant: the"
+        f" same answer for all, whose accuracy is {result.chance:.3g}, is enough.",
       ),
     ),
     "cells": report.Table(
@@ -138,7 +142,7 @@ def _panel(result: Result, measure: str, a: int, b: int) -> report.Figure:
 
 
 def _sentence(result: Result) -> str:
-  families, who = list(speakers(result)), needed(result)
+  families, who = [*speakers(result), CONSTANT], needed(result)
   shares = [f"{families[i]} in {int((who == i).sum())}" for i in range(len(families))]
   return (
     f"Of {who.size} cells of label noise, attribute noise and bias on {result.settings.data}, this"

@@ -102,7 +102,7 @@ def test_the_correction_is_told_the_noise():
   assert given("corrected_gap", 0.3) > given("gap", 0.3)
 
 
-def _made_up(**scores):
+def _made_up(chance=-10.0, **scores):
   """A result of (accuracy, disparity) [cells, 2] a method; seeds differ alike in all of them."""
   found = {}
   dims = ("label_noise", "attribute_noise", "bias", "seed")
@@ -111,7 +111,7 @@ def _made_up(**scores):
     shape = (2, 1, 2, 2)
     values = {m: seeds[..., i].reshape(shape) for i, m in enumerate(("accuracy", "disparity"))}
     found[name] = xarray.Dataset({m: (dims, v) for m, v in values.items()})
-  return _landscape.Result(SMALL, found, 0.5, {})
+  return _landscape.Result(SMALL, found, chance, {})
 
 
 def test_the_simplest_family_that_is_enough_is_named():
@@ -132,6 +132,15 @@ def test_a_difference_within_its_interval_needs_nobody():
   noisy = result.data["gap"]["accuracy"].values
   noisy += np.array([-0.1, 0.12])  # better in the mean, and not in every seed
   assert (_landscape_tables.needed(result) == 0).all()
+
+
+def test_where_no_family_is_better_the_same_answer_is_enough():
+  scores = {"plain": [(0.5, 0.4)] * 4, "gap": [(0.5, 0.3), (0.9, 0.1), (0.9, 0.1), (0.5, 0.0)]}
+  result = _made_up(chance=0.6, **scores)
+  result.data["gap"]["accuracy"].values[..., 1] -= 0.1  # now seeds are alike
+  families = [*_landscape_tables.speakers(result), _landscape_tables.CONSTANT]
+  named = [families[i] for i in _landscape_tables.needed(result).ravel()]
+  assert named == ["constant", "fair", "fair", "constant"]
 
 
 def test_a_short_run_makes_a_whole_report_and_goes_on_from_its_store(tmp_path, capsys):
