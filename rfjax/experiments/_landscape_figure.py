@@ -13,6 +13,7 @@ def landscape(
   settings: Settings,
   speakers: Mapping[str, str],
   needed: np.ndarray,
+  in_vain: np.ndarray,
   scores: Mapping[str, np.ndarray],
 ) -> report.Figure:
   """Draws the maps.
@@ -20,8 +21,8 @@ def landscape(
   Args:
     settings: the settings.
     speakers: for each family the method that speaks for it.
-    needed: the place of the family that is enough, [label noise, attribute noise, bias]; the one
-      after the last is that of the same answer for all.
+    needed: the place of the family that is enough, [label noise, attribute noise, bias].
+    in_vain: where no family is better than the same answer for all, of the same shape.
     scores: accuracy less disparity of each method, [label noise, attribute noise, bias, seeds].
 
   Returns:
@@ -40,13 +41,11 @@ def landscape(
       part.set_facecolor("none")
       for n, a in np.ndindex(shape):
         who = int(needed[n, a, b])
-        constant = who == len(names)
-        colour = theme.faint if constant else theme.series[who]
+        colour = theme.series[who]
         part.fill_between([n - 0.5, n + 0.5], a - 0.5, a + 0.5, color=colour, alpha=0.35, lw=0)
-        text = "constant" if constant else families[who]
-        if 0 < who < len(names):
-          gain = scores[names[who]][n, a, b].mean() - scores[names[0]][n, a, b].mean()
-          text += f"\n{gain:+.2f}"
+        gain = scores[names[who]][n, a, b].mean() - scores[names[0]][n, a, b].mean()
+        text = families[who] + "*" * bool(in_vain[n, a, b])
+        text += f"\n{gain:+.2f}" if who else ""
         style = {"ha": "center", "va": "center", "fontsize": 7.5, "color": theme.ink}
         part.text(n, a, text, **style)
       part.set_xticks(range(shape[0]), [f"{v:g}" for v in settings.label_noise], fontsize=8)
@@ -65,8 +64,8 @@ def landscape(
     alt=f"maps of label noise and attribute noise by bias, coloured by family: {spoken}",
     caption=(
       f"The simplest family that is enough on {settings.data}: {spoken}. Numbers are what it gains"
-      f" over {names[0]} training in accuracy less disparity; constant: no family is better"
-      " than the same answer for all."
+      f" over {names[0]} training in accuracy less disparity; *: by this measure no family"
+      " is better than the same answer for all."
     ),
     height=3.4,
   )

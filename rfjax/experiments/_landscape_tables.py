@@ -11,7 +11,6 @@ from rfjax.experiments._landscape import Result
 from rfjax.experiments._landscape_figure import landscape
 from rfjax.experiments.landscape import FAMILIES, METHODS
 
-CONSTANT = "constant"  # the same answer for all, which needs no training
 _AXES = ("label_noise", "attribute_noise", "bias")
 
 
@@ -46,24 +45,36 @@ def speakers(result: Result) -> dict[str, str]:
   return {family: found[family] for family in FAMILIES if family in found}
 
 
+def _scores(result: Result) -> np.ndarray:
+  """Accuracy less disparity of who speaks, [families, label, attribute, bias, seeds]."""
+  names = speakers(result).values()
+  return np.stack([_values(result, n, "accuracy") - _values(result, n, "disparity") for n in names])
+
+
 def needed(result: Result) -> np.ndarray:
   """The place in `speakers` of the simplest family that is enough, [label, attribute, bias].
 
   Of accuracy less disparity, seed by seed: the simplest family whose mean is not below the best
   one's by more than the paired 95 % interval. Of equally simple ones, robust and fair, the better.
-  Simpler than all is the same answer for all, at the place after the last.
   """
-  names = list(speakers(result).values())
-  score = np.stack(
-    [_values(result, n, "accuracy") - _values(result, n, "disparity") for n in names]
-  )
-  score = np.concatenate([score, np.full_like(score[:1], result.chance)])
+  score = _scores(result)
   best = np.take_along_axis(score, score.mean(-1).argmax(0)[None, ..., None], 0)[0]
   apart = report.paired_difference(score, np.broadcast_to(best, score.shape))
   enough = np.asarray(apart.mean) >= -np.asarray(apart.half_width)
-  effort = np.array([*({"plain": 0, "both": 2}.get(METHODS[n], 1) for n in names), -1])
+  effort = np.array([{"plain": 0, "both": 2}.get(f, 1) for f in speakers(result)])
   order = np.where(enough, effort[:, None, None, None] - 1e-3 * score.mean(-1), np.inf)
   return order.argmin(0)
+
+
+def in_vain(result: Result) -> np.ndarray:
+  """Where no family is better than the same answer for all, bool [label, attribute, bias].
+
+  Its accuracy is the share of the larger class, and its disparity 0.
+  """
+  score = _scores(result)
+  best = np.take_along_axis(score, score.mean(-1).argmax(0)[None, ..., None], 0)[0]
+  found = report.mean_interval(best)
+  return np.asarray(found.mean) - np.asarray(found.half_width) <= result.chance
 
 
 def _note(result: Result) -> str:
@@ -78,11 +89,12 @@ def _note(result: Result) -> str:
 def tables(result: Result) -> dict[str, report.Table]:
   """Which family is needed in each cell; every cell of every method."""
   settings, who = result.settings, needed(result)
-  families = [*speakers(result), CONSTANT]
+  families, stars = list(speakers(result)), np.where(in_vain(result), "*", "")
   map_rows = []
   for b, bias in enumerate(settings.bias):
     for a, attribute in enumerate(settings.attribute_noise):
-      named = [families[who[n, a, b]] for n in range(len(settings.label_noise))]
+      cells = [(n, a, b) for n in range(len(settings.label_noise))]
+      named = [families[who[cell]] + str(stars[cell]) for cell in cells]
       map_rows.append((f"{bias:g}", f"{attribute:g}", *named))
   every = []
   for name in result.data:
@@ -101,8 +113,9 @@ def tables(result: Result) -> dict[str, report.Table]:
       notes=(
         f"Who speaks for a family: {spoken}.",
         "Enough: accuracy less disparity is not below the best family's by more than its paired"
-        " 95 % interval; of robust and fair, which are equally simple, the better. Constant: the"
-        f" same answer for all, whose accuracy is {result.chance:.3g}, is enough.",
+        " 95 % interval; of robust and fair, which are equally simple, the better. *: by this"
+        " measure no family is better than the same answer for all, whose accuracy is"
+        f" {result.chance:.3g}.",
       ),
     ),
     "cells": report.Table(
@@ -142,11 +155,12 @@ def _panel(result: Result, measure: str, a: int, b: int) -> report.Figure:
 
 
 def _sentence(result: Result) -> str:
-  families, who = [*speakers(result), CONSTANT], needed(result)
+  families, who = list(speakers(result)), needed(result)
   shares = [f"{families[i]} in {int((who == i).sum())}" for i in range(len(families))]
   return (
     f"Of {who.size} cells of label noise, attribute noise and bias on {result.settings.data}, this"
-    f" is the simplest family that is enough: {', '.join(shares)}."
+    f" is the simplest family that is enough: {', '.join(shares)}. In {int(in_vain(result).sum())}"
+    " no family has more accuracy less disparity than the same answer for all."
   )
 
 
@@ -156,7 +170,7 @@ def write(result: Result, directory: pathlib.Path) -> pathlib.Path:
   scores = {
     n: _values(result, n, "accuracy") - _values(result, n, "disparity") for n in result.data
   }
-  drawn = landscape(settings, speakers(result), needed(result), scores)
+  drawn = landscape(settings, speakers(result), needed(result), in_vain(result), scores)
   first = next(iter(result.data.values()))
   manifest = report.manifest(
     experiment="landscape",
