@@ -24,9 +24,9 @@ PLAIN, FAIREST = "plain", "fairness only"
 
 def _trusted(split: data.Split, share: Any, crowd: Any) -> rfjax.Batch:
   """The first validation rows, as many as a share of the training rows, with either's labels."""
-  rows, truth = split.validation, split.validation.truth
+  rows: Any = split.validation
   few = jnp.arange(rows.num_rows) < jnp.round(share * split.train.num_rows)
-  y = rows.y if truth is None else jnp.where(crowd, rows.y, truth.y)
+  y = jnp.where(crowd, rows.y, rows.truth.y)
   return rows.replace(y=y, valid=rows.valid & few)
 
 
@@ -147,7 +147,7 @@ def tables(result: common.Result) -> dict[str, report.Table]:
       gap = None if same else report.paired_difference(values[measure], plain[measure])
       cells += [report.mean_interval(values[measure]), gap]
     lines.append(cells)
-  rows = round(0.7 * 3046)
+  people = 3046
   return {
     "validation": report.Table(
       ("method", "validation", "labels", "mean λ_f", "accuracy", "Δ to plain", "DI", "Δ DI"),
@@ -157,8 +157,8 @@ def tables(result: common.Result) -> dict[str, report.Table]:
         *sentences(result),
         f"Means with 95 % t-intervals over {len(plain['accuracy'])} splits and seeds, differences"
         " paired by seed. DI: disparate impact, the ratio of selection rates.",
-        f"The 3,046 people whom a crowd has judged; {rows:,} are trained on, and validation sets"
-        " are a share of as many. λ_f is picked on the validation set: the most accurate with a DI"
+        f"The {people:,} people whom a crowd has judged; {round(0.7 * people):,} are trained on,"
+        " and validation sets are a share of as many. λ_f is picked on the validation set: the most accurate with a DI"
         f" of at least {compas.FAIR:g} there, else the largest DI; λ_r ="
         f" {result.facts['lambda_r']:g} in FR-Train.",
       ),
@@ -171,7 +171,7 @@ def sentences(result: common.Result) -> tuple[str, ...]:
   found = _chosen(result)
   full = found["FR-Train", SHARES[0], LABELS[0]]
 
-  def against(key: tuple[str, float, str], measure: str) -> str:
+  def against(key: Any, measure: str) -> str:
     gap = report.paired_difference(found[key][measure], full[measure])
     return f"{float(gap.mean):+.3f} ± {float(gap.half_width):.3f}"
 
