@@ -158,8 +158,8 @@ def tables(result: common.Result) -> dict[str, report.Table]:
         f"Means with 95 % t-intervals over {len(plain['accuracy'])} splits and seeds, differences"
         " paired by seed. DI: disparate impact, the ratio of selection rates.",
         f"The {people:,} people whom a crowd has judged; {round(0.7 * people):,} are trained on,"
-        " and validation sets are a share of as many. λ_f is picked on the validation set: the most accurate with a DI"
-        f" of at least {compas.FAIR:g} there, else the largest DI; λ_r ="
+        " and validation sets are a share of as many. λ_f is picked on the validation set: the most"
+        f" accurate with a DI of at least {compas.FAIR:g} there, else the largest DI; λ_r ="
         f" {result.facts['lambda_r']:g} in FR-Train.",
       ),
     )
