@@ -13,7 +13,7 @@ from rfjax.fairness.inprocessing._constraints import how_many
 from rfjax.fairness.inprocessing._elements import check_statistics
 from rfjax.metrics._gap import Method
 
-_ROUNDS = 8  # Dinkelbach's iteration converges faster than linearly
+_ROUNDS = 8  # at most; Dinkelbach's iteration converges faster than linearly
 
 
 class Extremes(NamedTuple):
@@ -115,13 +115,17 @@ def largest(
   def rate(law: jax.Array) -> jax.Array:
     return ratio(jnp.sum(law @ fixed[2]), jnp.sum(law @ fixed[3]))
 
-  def better(_: Any, best: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    now, at, found = best
+  def better(best: tuple[Any, ...]) -> tuple[Any, ...]:
+    turn, now, at, found, _ = best
     law = find(fixed[2] - now * fixed[3], *fixed[0])
     new = rate(law)
     ahead = (jnp.sum(law @ fixed[3]) > 0) & (new > now)
-    return jnp.where(ahead, new, now), jnp.where(ahead, now, at), found | ahead
+    now, at = jnp.where(ahead, new, now), jnp.where(ahead, now, at)
+    return turn + 1, now, at, found | ahead, ahead
 
-  first = rate(fixed[1])
-  _, at, found = jax.lax.fori_loop(0, _ROUNDS, better, (first, first, jnp.array(False)))
+  first, no = rate(fixed[1]), jnp.array(False)
+  begin = jnp.array(0), first, first, no, ~no
+  _, _, at, found, _ = jax.lax.while_loop(
+    lambda best: best[-1] & (best[0] < _ROUNDS), better, begin
+  )
   return jnp.where(found, find(fixed[2] - at * fixed[3], *held), start)
