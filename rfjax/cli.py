@@ -20,6 +20,7 @@ _HANDLERS = {  # module and function of each command; read when it is called, so
   "info": ("_catalog", "show_info"),
   "cite": ("_catalog", "show_citations"),
   "run": ("_run", "run"),
+  "sweep": ("_run", "run"),
   "doctor": ("_doctor", "examine"),
   "data list": ("_data", "show_list"),
   "data info": ("_data", "show_info"),
@@ -56,10 +57,14 @@ def _parser() -> argparse.ArgumentParser:
   cite.add_argument("names", nargs="*", help="names that `rfjax list` shows, or reference keys")
   cite.add_argument("--all", action="store_true", help="every reference of the catalogue")
 
-  run = commands.add_parser("run", help="run an experiment")
-  run.add_argument("experiment", help="an experiment of `rfjax list`, or a TOML file of settings")
-  settings_help = "settings; `rfjax run EXPERIMENT --help` lists them"
-  run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help=settings_help)
+  for name, does in (
+    ("run", "run an experiment"),
+    ("sweep", "run an experiment with --store DIR, where finished runs are kept; go on from there"),
+  ):
+    run = commands.add_parser(name, help=does)
+    run.add_argument("experiment", help="an experiment of `rfjax list`, or a TOML file of settings")
+    settings_help = f"settings; `rfjax {name} EXPERIMENT --help` lists them"
+    run.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help=settings_help)
 
   doctor = commands.add_parser("doctor", help="check this installation")
   doctor.add_argument("--data-dir", **_DATA_DIR)
@@ -128,6 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
   except (ValueError, OSError) as error:
     print(f"rfjax: {error}", file=sys.stderr)
     return 2
+  except MemoryError as error:
+    print(f"rfjax: {error}", file=sys.stderr)
+    return 1
   except KeyboardInterrupt:
     print("rfjax: interrupted", file=sys.stderr)
     return 130

@@ -182,6 +182,7 @@ def test_cite_gives_each_reference_once(capsys):
     ("cite roh2021", "rfjax: unknown name 'roh2021': did you mean 'roh2020'?"),
     ("run fr-trian", "rfjax: unknown experiment 'fr-trian': did you mean 'fr-train'?"),
     ("run none.toml", "rfjax: no settings file none.toml"),
+    ("sweep fr-train", "rfjax: store is missing: pass --store DIR"),
     ("cite", "rfjax: cite needs names or --all: for instance `rfjax cite fr_train`"),
     ("cite hardt2016 --all", "rfjax: cite needs names or --all"),
     ("", "the following arguments are required: COMMAND"),

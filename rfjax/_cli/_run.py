@@ -1,6 +1,7 @@
-"""rfjax run: trains an experiment and prints its table, or its rows as JSON."""
+"""rfjax run and sweep: train an experiment and print its table, or its rows as JSON."""
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -32,6 +33,8 @@ class _Options(Generic[Settings]):
   """Folder for reports; each experiment has a folder of its own in it."""
   json: bool = False
   """Print one JSON object with settings and rows instead of the table."""
+  store: pathlib.Path | None = None
+  """Folder in which finished runs are kept; the same command goes on from there."""
   progress: bool = True
   """Show the stages and how far the runs are, on stderr."""
 
@@ -83,7 +86,7 @@ def _frozen(kind: type[Settings], path: str, table: Mapping[str, Any]) -> Settin
 def _parse(module: Any, command: argparse.Namespace, summary: str, table: Mapping) -> _Options:
   name = command.experiment
   parse = functools.partial(
-    tyro.cli, args=command.arguments, prog=f"rfjax run {name}", description=summary
+    tyro.cli, args=command.arguments, prog=f"rfjax {command.command} {name}", description=summary
   )
   if table:
     parse = functools.partial(parse, default=_Options(_frozen(module.Settings, name, table)))
@@ -113,12 +116,24 @@ def _print_results(module: Any, name: str, options: _Options, result: Any) -> No
     print(f"{title}\n\n{table.to_text()}", flush=True)
 
 
+def _stored(folder: pathlib.Path | None) -> contextlib.AbstractContextManager[None]:
+  """Whether sweeps keep their runs, and where; read after JAX was told of its devices."""
+  from rfjax.core._sweep import stored_in
+
+  return contextlib.nullcontext() if folder is None else stored_in(folder)
+
+
 def run(command: argparse.Namespace) -> int:
-  """Runs an experiment, prints its tables or its rows, and writes its report."""
+  """Runs an experiment, prints its tables or its rows, and writes its report.
+
+  As `sweep` it must have a store.
+  """
   is_file = command.experiment.endswith(".toml")
   experiment, table = _read_file(command.experiment) if is_file else _named(command.experiment)
   module = importlib.import_module(experiment.module)
   options = _parse(module, command, experiment.summary, table)
+  if command.command == "sweep" and options.store is None:
+    raise ValueError("store is missing: pass --store DIR, the folder in which runs are kept")
 
   def stage(text: str) -> None:
     if options.progress:
@@ -127,7 +142,8 @@ def run(command: argparse.Namespace) -> int:
   stage("starting JAX")
   _device.prepare()
   stage("training")
-  result = module.run(options.settings, progress=options.progress)
+  with _stored(options.store):
+    result = module.run(options.settings, progress=options.progress)
   _print_results(module, experiment.name, options, result)  # before anything else can fail
   stage("writing the report")
   page = module.report(result, options.out / experiment.name)

@@ -1,9 +1,12 @@
 """Sweeps: one compiled run, mapped over every point of a grid and over every device."""
 
+import contextlib
+import contextvars
 import functools
 import inspect
 import itertools
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +23,21 @@ from rfjax.core._store import Store, program_digest
 AXIS = "run"
 ACCELERATOR_LANES = 64  # fixed, so that results do not hang on the size of a sweep
 PROGRESS_TICKS = 20
+_OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
+
+_STORE: contextvars.ContextVar[str | os.PathLike | None] = contextvars.ContextVar(
+  "store", default=None
+)
+
+
+@contextlib.contextmanager
+def stored_in(folder: str | os.PathLike) -> Iterator[None]:
+  """Sweeps that name no store keep theirs in this folder."""
+  token = _STORE.set(folder)
+  try:
+    yield
+  finally:
+    _STORE.reset(token)
 
 
 class _Plan(NamedTuple):
@@ -132,23 +150,19 @@ def _engine(train: Callable, names: tuple[str, ...], points: dict, plan: _Plan, 
   return functools.partial(jax.jit(block), constants), shape, digest
 
 
-def _blocks(points: dict[str, np.ndarray], plan: _Plan) -> Iterator[tuple[np.ndarray, dict, int]]:
-  """Yields for each block the turns of every device, its padded points, and how many are real.
+def _block(points: dict[str, np.ndarray], plan: _Plan, first: int) -> tuple[np.ndarray, dict, int]:
+  """The block from a run on: the turns of every device, its padded points, how many are real.
 
   Runs are dealt so that every device takes equally many turns; padding repeats the last run.
   """
   width = plan.devices * plan.lanes
-  for first in range(0, plan.runs, plan.block):
-    real = min(plan.block, plan.runs - first)
-    turns = -(-real // width)
-    place = np.arange(plan.devices * (plan.block // plan.devices)).reshape(plan.devices, -1)
-    place = place - place[:, :1] + np.arange(plan.devices)[:, None] * turns * plan.lanes
-    rows = first + np.minimum(place.ravel(), real - 1)
-    yield (
-      np.full(plan.devices, turns, np.int32),
-      {name: values[rows] for name, values in points.items()},
-      real,
-    )
+  real = min(plan.block, plan.runs - first)
+  turns = -(-real // width)
+  place = np.arange(plan.devices * (plan.block // plan.devices)).reshape(plan.devices, -1)
+  place = place - place[:, :1] + np.arange(plan.devices)[:, None] * turns * plan.lanes
+  rows = first + np.minimum(place.ravel(), real - 1)
+  padded = {name: values[rows] for name, values in points.items()}
+  return np.full(plan.devices, turns, np.int32), padded, real
 
 
 def _gather(out: Any, plan: _Plan, turns: int, real: int) -> Any:
@@ -160,21 +174,40 @@ def _gather(out: Any, plan: _Plan, turns: int, real: int) -> Any:
   return jax.tree.map(pick, out)
 
 
+def _smaller(plan: _Plan, error: Exception) -> _Plan:
+  """The plan with half of the block, after a block that the memory did not hold."""
+  width = plan.devices * plan.lanes
+  if not str(error).startswith(_OUT_OF_MEMORY):
+    raise error
+  if plan.block == width:
+    raise MemoryError(
+      f"a block of {plan.lanes} lanes on each of {plan.devices} devices does not fit into memory:"
+      f" pass a smaller lanes{' (--lanes)' if plan.lanes > 1 else ', or a smaller data set'}"
+    ) from error
+  block = max(plan.block // width // 2, 1) * width
+  warnings.warn(f"out of memory: blocks have {block} runs from here on, as passing block={block}"
+                " would have it from the start", stacklevel=4)  # fmt: skip
+  return plan._replace(block=block)
+
+
 def _run(
   call: Callable, shape: Any, points: dict, plan: _Plan, show: bool, store: Store | None
-) -> tuple[Any, int]:
-  """The results of all runs, and how many of them were stored before."""
+) -> tuple[Any, int, _Plan]:
+  """The results of all runs, how many of them were stored before, and the plan at the end."""
   results, found, before = [], 0, 0
   structure = jax.tree.structure(shape)
   try:
     with progress(plan.runs, show) as advance:
-      for first, (turns, block, real) in zip(
-        range(0, plan.runs, plan.block), _blocks(points, plan), strict=True
-      ):
-        asked = {name: values[first : first + real] for name, values in points.items()}
+      while found < plan.runs:
+        turns, block, real = _block(points, plan, found)
+        asked = {name: values[found : found + real] for name, values in points.items()}
         leaves = None if store is None else store.read(asked, real)
         if leaves is None:
-          out = jax.block_until_ready(call(turns, block))
+          try:
+            out = jax.block_until_ready(call(turns, block))
+          except jax.errors.JaxRuntimeError as error:
+            plan = _smaller(plan, error)
+            continue
           leaves = jax.tree.leaves(_gather(out, plan, int(turns[0]), real))
           if store is not None:
             store.write(asked, real, leaves)
@@ -187,7 +220,7 @@ def _run(
     if store is not None:
       store.tell(found, plan.runs)
     raise
-  return jax.tree.map(lambda *parts: np.concatenate(parts), *results), before
+  return jax.tree.map(lambda *parts: np.concatenate(parts), *results), before, plan
 
 
 def _dataset(result: Any, axes: dict[str, np.ndarray], attributes: dict) -> Any:
@@ -225,7 +258,7 @@ def sweep(
       has the same bits in any sweep, whatever its size, order and block, and on any two or more
       devices. 1 on CPU by default, 64 on accelerators.
     block: runs a call, and a tick of the progress bar, holds; a multiple of devices times lanes. It
-      never changes a bit.
+      never changes a bit. Where a block does not fit into memory, half of it is tried.
     mesh: a mesh with an axis "run"; all local devices when None.
     store: a folder in which each finished block is kept, by all that determines its bits: the
       compiled program, the arrays that it reads, lanes and versions. Blocks that are there are not
@@ -240,6 +273,7 @@ def sweep(
   Raises:
     ValueError: for axes that are empty, not numbers or not the arguments of `train`, seeds out of
       range, lanes or blocks that do not fit, and a store that cannot be written.
+    MemoryError: where one turn of all lanes does not fit into memory.
 
   Examples:
     >>> import jax.numpy as jnp, rfjax
@@ -260,8 +294,9 @@ def sweep(
   clash = sorted(set(shape) & set(grid)) if isinstance(shape, Mapping) else []
   if clash:
     raise ValueError(f"train returns {clash[0]!r}, which is an axis too: rename the result")
+  store = _STORE.get() if store is None else store
   kept = None if store is None else Store(store, digest())
-  result, before = _run(call, shape, points, plan, progress, kept)
+  result, before, plan = _run(call, shape, points, plan, progress, kept)
   attributes = {"lanes": plan.lanes, "block": plan.block, "devices": plan.devices}
   if kept is not None:
     attributes |= {"runs_found": before, "blocks_damaged": kept.damaged}

@@ -148,7 +148,6 @@ def run(settings: Settings, *, progress: bool) -> Result:
       axes,
       lanes=settings.lanes,
       block=settings.block,
-      store=settings.store,
       progress=progress,
     )
     seconds[name] = time.perf_counter() - began

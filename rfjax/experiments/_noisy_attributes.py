@@ -136,7 +136,6 @@ def run(settings: Settings, *, progress: bool) -> Result:
       {"rate": list(settings.rates), "seed": range(settings.seeds)},
       lanes=settings.lanes,
       block=settings.block,
-      store=settings.store,
       progress=progress,
     )
     seconds[name] = time.perf_counter() - began

@@ -46,14 +46,12 @@ class Settings:
   """How many rows are drawn, training, validation and test set together; 0 for all of a table."""
   seeds: int = 16
   """How many seeds, 0, 1, ..., each with rows, noise and a split of its own; at least 2."""
-  store: pathlib.Path | None = None
-  """Folder in which finished runs are kept; the same command goes on from there."""
   data_dir: pathlib.Path | None = None
   """Folder with the data sets; RFJAX_DATA_DIR or ./data when left out."""
   lanes: int | None = None
   """Runs a device computes side by side; they decide the last bits."""
   block: int | None = None
-  """Runs a call, and a stored file, holds; they never change a bit."""
+  """Runs a call holds; they never change a bit."""
 
 
 def methods(settings: Settings) -> tuple[str, ...]:

@@ -227,3 +227,49 @@ def test_a_result_named_as_an_axis_is_refused_before_anything_runs():
   with pytest.raises(ValueError, match="seed"):
     sweep({"seed": [0]}, same_name)
   assert not ran
+
+
+# ---- memory that does not suffice
+
+
+def scarce(monkeypatch, most):
+  """An engine whose programs hold at most so many runs; the sizes of blocks it was asked for."""
+  asked, engine = [], _sweep._engine
+
+  def make(*args):
+    call, *rest = engine(*args)
+
+    def limited(turns, points):
+      asked.append(len(points["seed"]))
+      if asked[-1] > most:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+      return call(turns, points)
+
+    return limited, *rest
+
+  monkeypatch.setattr(_sweep, "_engine", make)
+  return asked
+
+
+def test_a_block_that_does_not_fit_is_halved_and_no_bit_changes(result, monkeypatch):
+  asked = scarce(monkeypatch, most=4)
+  with pytest.warns(UserWarning, match="block=") as told:
+    found = sweep(block=16)
+  assert asked == [16, 8, 4, 4, 4] and len(told) == 2
+  assert found.attrs["block"] == 4
+  same_bits(found, result)
+
+
+def test_lanes_that_do_not_fit_are_named(monkeypatch):
+  scarce(monkeypatch, most=4)
+  with pytest.warns(UserWarning), pytest.raises(MemoryError, match=r"2 lanes .*--lanes"):
+    sweep(lanes=2, block=16)
+
+
+def test_other_errors_of_a_block_are_raised(monkeypatch):
+  def fail(*args):
+    raise jax.errors.JaxRuntimeError("INTERNAL: something else")
+
+  monkeypatch.setattr(_sweep, "_engine", lambda *args, e=_sweep._engine: (fail, *e(*args)[1:]))
+  with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+    sweep()

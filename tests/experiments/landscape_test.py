@@ -11,6 +11,7 @@ import xarray
 
 import rfjax
 from rfjax import cli, data
+from rfjax.core._sweep import stored_in
 from rfjax.experiments import _landscape, _landscape_tables, landscape
 from rfjax.experiments._landscape import RECIPES, Wrong
 
@@ -146,8 +147,9 @@ def test_cells_are_marked_where_no_family_is_better_than_the_same_answer():
 
 
 def test_a_short_run_makes_a_whole_report_and_goes_on_from_its_store(tmp_path, capsys):
-  settings = dataclasses.replace(SMALL, method="plain,gap", store=tmp_path / "store")
-  result = landscape.run(settings, progress=False)
+  settings = dataclasses.replace(SMALL, method="plain,gap")
+  with stored_in(tmp_path / "store"):
+    result = landscape.run(settings, progress=False)
   rows = landscape.rows(result)
   assert len(rows) == 2 * 2 * 1 * 2 * 2
   one = result.data["gap"].isel(label_noise=1, attribute_noise=0, bias=1, seed=1)
@@ -158,7 +160,7 @@ def test_a_short_run_makes_a_whole_report_and_goes_on_from_its_store(tmp_path, c
   page = landscape.report(result, tmp_path)
   assert "Which corner needs which family" in page.read_text(encoding="utf-8")
   arguments = (
-    "run landscape --method gap --label-noise 0 0.2 --attribute-noise 0 --bias 0 0.4 --epochs 4"
+    "sweep landscape --method gap --label-noise 0 0.2 --attribute-noise 0 --bias 0 0.4 --epochs 4"
     f" --rows 200 --seeds 2 --json --no-progress --store {tmp_path / 'store'} --out {tmp_path}"
   )
   assert cli.main(arguments.split()) == 0
