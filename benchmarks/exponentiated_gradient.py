@@ -10,6 +10,8 @@ both share what else the machine does.
 """
 
 import argparse
+import dataclasses
+import functools
 import json
 import statistics
 import time
@@ -19,20 +21,30 @@ from typing import Any
 BOUNDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15)
 
 
-def program(constraint: str, iterations: int, steps: int, points: int) -> Any:
+def program(constraint: str, iterations: int, steps: int, points: int, early: list[int]) -> Any:
   """One compiled program for all tolerances, one after another, as is fastest on CPU.
 
-  They share the answers to a grid of multipliers.
+  They share the answers to a grid of multipliers, and those of learners that stop early.
   """
   import jax
+  import jax.numpy as jnp
 
   from rfjax.fairness import inprocessing
 
   oracle = inprocessing.logistic_oracle(steps=steps)
 
   def run(data: Any, bounds: Any) -> Any:
-    grid = inprocessing.grid_search(
-      data, constraint, grid_size=points, grid_limit=0.4, oracle=oracle
+    search = functools.partial(
+      inprocessing.grid_search, data, constraint, grid_size=points, grid_limit=0.4
+    )
+    grids = [search(oracle=inprocessing.logistic_oracle(steps=n)) for n in (steps, *early)]
+    join = lambda of: jnp.concatenate([of(grid) for grid in grids])
+    grid = grids[0]._replace(
+      classifier=dataclasses.replace(
+        grids[0].classifier, hypotheses=join(lambda g: g.classifier.hypotheses)
+      ),
+      errors=join(lambda g: g.errors),
+      gammas=join(lambda g: g.gammas),
     )
     one = lambda bound: inprocessing.exponentiated_gradient(
       data, constraint, difference_bound=bound, iterations=iterations, oracle=oracle, grid=grid
@@ -67,7 +79,7 @@ def peer(data: Any, constraint: str, bound: float) -> Any:
   return found._pmf_predict(x)[:, 1]
 
 
-def measure(name: str, constraint: str, settings: dict[str, int], with_peer: bool) -> None:
+def measure(name: str, constraint: str, settings: dict[str, Any], with_peer: bool) -> None:
   """Prints the lines of one data set."""
   import jax
   import jax.numpy as jnp
@@ -115,11 +127,12 @@ def main() -> None:
   parser.add_argument("--iterations", type=int, default=6)
   parser.add_argument("--points", type=int, default=41, help="of the grid")
   parser.add_argument("--steps", type=int, default=6, help="Newton steps of an answer")
+  parser.add_argument("--early", type=int, nargs="*", default=[], help="more grids, of fewer steps")
   parser.add_argument("--no-peer", action="store_true", help="without fairlearn")
   options = parser.parse_args()
   warnings.filterwarnings("ignore")  # pandas, of fairlearn's code
   for name in options.data:
-    settings = {key: getattr(options, key) for key in ("iterations", "steps", "points")}
+    settings = {key: getattr(options, key) for key in ("iterations", "steps", "points", "early")}
     measure(name, options.constraint, settings, not options.no_peer)
 
 
