@@ -5,7 +5,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, count, first_peer, read, when, write
+from rfjax.core import (
+  Batch,
+  Transform,
+  _check,
+  count,
+  first_peer,
+  read,
+  stable_order,
+  when,
+  write,
+)
 from rfjax.fairness.inprocessing import _cells
 
 GREEDY = ("prefix", "skip")
@@ -165,7 +175,7 @@ def _fair_smallest(
     The marks, bool [N].
   """
   some = jnp.any(cell > 0, axis=(1, 2))
-  order = jnp.lexsort((index, jnp.where(some, loss, jnp.inf)))
+  order = stable_order(jnp.where(some, loss, jnp.inf), index)
   rows = cell[order]
   if skip:
 

@@ -9,9 +9,11 @@ from rfjax.core._channel import log_transition as log_transition
 from rfjax.core._channel import through as through
 from rfjax.core._draws import count as count
 from rfjax.core._draws import kth_largest as kth_largest
+from rfjax.core._draws import permutation as permutation
 from rfjax.core._draws import quantile as quantile
 from rfjax.core._draws import rank as rank
 from rfjax.core._draws import smallest as smallest
+from rfjax.core._draws import stable_order as stable_order
 from rfjax.core._draws import uniform as uniform
 from rfjax.core._entropy import cross_entropy as cross_entropy
 from rfjax.core._fit import Log as Log

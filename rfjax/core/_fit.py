@@ -9,6 +9,7 @@ import optax
 
 from rfjax.core import _check, _peers
 from rfjax.core._batch import Batch
+from rfjax.core._draws import permutation
 from rfjax.core._network import Network
 from rfjax.core._step import Step, TrainState, train_step
 from rfjax.core._transform import Transform
@@ -31,7 +32,7 @@ class Log(NamedTuple):
 def random_order(key: jax.Array, rows: int, batch_size: int) -> jax.Array:
   """A permutation of the rows in batches, int32 [ceil(rows / batch_size), batch_size]."""
   steps = -(-rows // batch_size)
-  order = jax.random.permutation(key, rows).astype(jnp.int32)
+  order = permutation(key, rows)
   return jnp.pad(order, (0, steps * batch_size - rows), constant_values=rows).reshape(steps, -1)
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import rfjax
-from rfjax.core import rank, uniform
+from rfjax.core import _draws, permutation, rank, stable_order, uniform
 
 KEY = jax.random.key(0)
 
@@ -75,3 +75,38 @@ def test_a_count_rounds_up_what_is_not_whole(traced):
   else:
     found = [[run(float(p / 100), n) for n in number] for p in percent]
   np.testing.assert_array_equal(found, [[-(-p * n // 100) for n in number] for p in percent])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 100, 2000, 2**16 + 1])
+def test_a_permutation_is_that_of_jax_to_the_bit(rows):
+  keys = jax.random.split(jax.random.key(rows), 3)
+  found = jax.jit(jax.vmap(lambda key: permutation(key, rows)))(keys)
+  want = jnp.stack([jax.random.permutation(key, rows) for key in keys])
+  np.testing.assert_array_equal(found, want)
+  assert found.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("high", [2, 2**4, 2**29, 2**32])
+def test_words_that_share_their_high_bits_are_in_order_too(high):
+  rng = np.random.default_rng(high)
+  order = jax.jit(_draws._by_random_words)
+  for size in (1, 2, 30, 31):
+    for _ in range(4):
+      words = rng.integers(high, size=size, dtype=np.uint32 if high < 2**32 else np.uint64)
+      words = words.astype(np.uint32)
+      np.testing.assert_array_equal(order(words), np.argsort(words, kind="stable"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
+def test_the_stable_order_is_that_of_argsort(dtype):
+  edges = [0.0, -0.0, np.inf, -np.inf, 1e-45, -1e-45, 1.0, -1.0, 3e38, np.nan]
+  with jax.enable_x64(dtype == np.float64):
+    order, by_index = jax.jit(stable_order), jax.jit(lambda v, i: stable_order(v, i))
+    for size in (1, 7, 500):
+      rng = np.random.default_rng(size)
+      values = rng.normal(size=size).round(1) * 10
+      if dtype != np.int32:
+        values = np.where(rng.random(size) < 0.5, rng.choice(edges, size), values)
+      values, index = values.astype(dtype), rng.permutation(size).astype(np.int32)
+      np.testing.assert_array_equal(order(values), jnp.argsort(values))
+      np.testing.assert_array_equal(by_index(values, index), jnp.lexsort((index, values)))
