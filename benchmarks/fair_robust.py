@@ -1,17 +1,22 @@
 """What comes out of FairRobust on its authors' synthetic data, and what a run costs.
 
     python benchmarks/fair_robust.py [--seeds 50] [--greedy prefix skip] [--json]
+    python benchmarks/fair_robust.py --official FOLDER --python PYTHON [--pairs 5]
 
 The setting is the authors' notebooks': logistic regression on (x, z), Adam at 5e-4, batches of 100
 of 2,000 training rows of which 200 have a wrong label, "general" or "grouptarget"; 100 epochs of
 warm start, and 1,000 test rows. A disparity is the largest distance of a group's rate from the
 overall one. The data set "fair_robust" is read from $RFJAX_DATA_DIR. On CPU it runs on one core,
-and prints CPU seconds, which other programs disturb less than the clock.
+and prints CPU seconds, which other programs disturb less than the clock. With a clone of
+https://github.com/yuji-roh/fair-robust-selection and a Python that has PyTorch, runs of the
+notebooks' own cells and of rfjax alternate, each on one thread of the same core.
 """
 
 import argparse
 import json
 import os
+import statistics
+import subprocess
 import time
 from typing import Any
 
@@ -26,6 +31,30 @@ NOTEBOOK = {
 }
 QUOTED = (9.0, 10.0)  # CPU seconds of a run of the authors' code, on another day
 WARM_START = 100
+NAMES = {"grouptarget": "grouptargeted_label_flipping", "general": "label_flipping"}
+
+# Runs the cells of a notebook for one seed, on the CPU and without moving the model elsewhere.
+RUNNER = """
+import json, os, sys, time
+folder, name, word, seed = sys.argv[1:]
+os.chdir(folder); sys.path.insert(0, folder)
+import torch
+torch.set_num_threads(1)
+torch.Tensor.cuda = torch.nn.Module.cuda = lambda self: self
+cells = json.load(open(f"FairRobust_synthetic_{name}.ipynb"))["cells"]
+code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+first = next(i for i, text in enumerate(code) if "full_tests" in text)
+names, out = {}, sys.stdout
+sys.stdout = open(os.devnull, "w")
+for text in code[:first]:
+  exec(text, names)
+training = next(text for text in code if f"'{word}'" in text)
+began = time.process_time()
+exec(training.replace("[0,1,2,3,4]", f"[{seed}]"), names)
+seconds, found = time.process_time() - began, names["full_tests"][0]
+disparity = {"eqodds": "EqOdds_diff", "dp": "DP_diff"}[word]
+print(json.dumps([seconds, float(found["Acc"]), float(found[disparity])]), file=out)
+"""
 
 
 def _one_core() -> None:
@@ -45,8 +74,8 @@ def _rows(labels: str) -> tuple[Any, Any]:
   return table.batch.subset(rows[:-held_out]), table.batch.subset(rows[-table.test_rows :])
 
 
-def _program(criterion: str, greedy: str, epochs: int, seeds: int) -> Any:
-  """Figures of some seeds, compiled: a loop of runs on CPU, else lanes; "none" selects nothing."""
+def _program(criterion: str, greedy: str, epochs: int, seeds: int, lanes: int | None) -> Any:
+  """Figures of some seeds, compiled: in a loop, so many side by side; "none" selects nothing."""
   import jax
   import jax.numpy as jnp
   import optax
@@ -76,21 +105,24 @@ def _program(criterion: str, greedy: str, epochs: int, seeds: int) -> Any:
       "shares": chosen.shares[:, 1],
     }
 
-  lanes = None if jax.default_backend() == "cpu" else seeds
+  if lanes is None and jax.default_backend() != "cpu":
+    lanes = seeds
   every = lambda train, test: jax.lax.map(
     lambda seed: run(seed, train, test), jnp.arange(seeds, dtype=jnp.uint32), batch_size=lanes
   )
   return jax.jit(every)
 
 
-def measure(labels: str, criterion: str, greedy: str, seeds: int) -> dict[str, Any]:
+def measure(
+  labels: str, criterion: str, greedy: str, seeds: int, lanes: int | None
+) -> dict[str, Any]:
   """What comes out of some seeds, and the CPU and wall-clock seconds of a run."""
   import jax
   import numpy as np
 
   rows, (epochs, *printed) = _rows(labels), NOTEBOOK[labels, criterion]
   began = time.perf_counter()
-  compiled = _program(criterion, greedy, epochs, seeds).lower(*rows).compile()
+  compiled = _program(criterion, greedy, epochs, seeds, lanes).lower(*rows).compile()
   compiling = time.perf_counter() - began
   clock, spent = time.perf_counter(), time.process_time()
   found = jax.tree.map(np.asarray, jax.block_until_ready(compiled(*rows)))
@@ -101,6 +133,7 @@ def measure(labels: str, criterion: str, greedy: str, seeds: int) -> dict[str, A
     "criterion": criterion,
     "greedy": greedy,
     "seeds": seeds,
+    "lanes": lanes,
     "mean": pair(np.mean),
     "sd": pair(np.std),
     "notebook_mean": printed,
@@ -114,6 +147,37 @@ def measure(labels: str, criterion: str, greedy: str, seeds: int) -> dict[str, A
   }
 
 
+def compare(labels: str, criterion: str, options: argparse.Namespace) -> dict[str, Any]:
+  """Runs of the authors' code and of rfjax by turns; medians of CPU seconds a run."""
+  import jax
+
+  rows, epochs = _rows(labels), NOTEBOOK[labels, criterion][0]
+  runs = options.lanes or 1
+  one = _program(criterion, "prefix", epochs, runs, options.lanes).lower(*rows).compile()
+  jax.block_until_ready(one(*rows))
+  word = {"equalized_odds": "eqodds", "demographic_parity": "dp"}[criterion]
+  official, ours, found = [], [], []
+  for seed in range(options.pairs):
+    command = [options.python, "-c", RUNNER, os.path.abspath(options.official), NAMES[labels]]
+    told = subprocess.run([*command, word, str(seed)], check=True, capture_output=True, text=True)
+    official.append(json.loads(told.stdout)[0])
+    found.append([round(v, 4) for v in json.loads(told.stdout)[1:]])
+    began = time.process_time()
+    jax.block_until_ready(one(*rows))
+    ours.append((time.process_time() - began) / runs)
+  theirs, mine = statistics.median(official), statistics.median(ours)
+  return {
+    "labels": labels,
+    "criterion": criterion,
+    "pairs": options.pairs,
+    "lanes": options.lanes,
+    "official_cpu_seconds": round(theirs, 3),
+    "official_found": found,
+    "cpu_seconds": round(mine, 4),
+    "ratio": round(theirs / mine, 1),
+  }
+
+
 def main() -> None:
   """Prints a line for each case."""
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -123,8 +187,14 @@ def main() -> None:
     "--greedy", nargs="+", choices=["prefix", "skip", "none"], default=["prefix", "skip", "none"]
   )
   parser.add_argument("--seeds", type=int, default=50)
+  parser.add_argument("--lanes", type=int, help="runs side by side; all of them on accelerators")
+  parser.add_argument("--official", metavar="FOLDER", help="a clone of the authors' repository")
+  parser.add_argument("--python", help="a Python that has PyTorch")
+  parser.add_argument("--pairs", type=int, default=5)
   parser.add_argument("--json", action="store_true", help="one JSON object a line")
   options = parser.parse_args()
+  if (options.official is None) != (options.python is None):
+    parser.error("--official and --python go together")
   import jax
 
   if jax.default_backend() == "cpu":
@@ -135,8 +205,11 @@ def main() -> None:
   print(show({"device": jax.devices()[0].device_kind, "jax": jax.__version__}))
   for labels in options.labels:
     for criterion in options.criteria:
+      if options.official is not None:
+        print(show(compare(labels, criterion, options)), flush=True)
+        continue
       for greedy in options.greedy:
-        print(show(measure(labels, criterion, greedy, options.seeds)), flush=True)
+        print(show(measure(labels, criterion, greedy, options.seeds, options.lanes)), flush=True)
 
 
 if __name__ == "__main__":
