@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from rfjax.convergence._extreme_rates import Extremes, extreme_rates, largest
 from rfjax.convergence._group_noise import group_posterior, transition_of_groups
-from rfjax.core import Batch, Transform, _check, ratio
+from rfjax.core import Batch, Transform, _check, ratio, stable_order
 from rfjax.fairness.inprocessing._lagrangian import ascend
 from rfjax.metrics._cells import STATISTICS
 from rfjax.metrics._gap import Method
@@ -153,7 +153,7 @@ def _extremes(
 
 def _moved(counts: jax.Array, value: jax.Array, share: jax.Array, radius: Any) -> jax.Array:
   """The law [N] within a radius of `share` [N] that has the largest mean of values [N]."""
-  order = jnp.argsort(value)
+  order = stable_order(value)
   held = share[order]
   before = jnp.cumsum(held) - held
   taken = jnp.zeros_like(share).at[order].set(jnp.clip(radius - before, 0, held))
