@@ -172,7 +172,7 @@ def test_co_teaching_and_fairbatch():
   make = lambda forget, rate: (selection.co_teaching(forget), fair(rate))
   both, all_kept = runs(make, (NOISE, 0.005), (0.0, 0.005), peers=2)
   (alone,) = runs(lambda rate: (identity, fair(rate)), (0.005,), peers=2)
-  same(all_kept, alone, rtol=1e-6)  # two programs, which may differ in last bits
+  same(all_kept, alone, rtol=1e-5)  # two programs, which may differ in last bits
   np.testing.assert_array_equal(all_kept.method[1].shares, alone.method[1].shares)
   _, state, watched = both.method
   np.testing.assert_array_equal(state.kept, watched.kept > 0)
