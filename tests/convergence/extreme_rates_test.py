@@ -117,7 +117,9 @@ def test_rates_near_the_given_groups_are_those_of_linear_programs(statistic, har
   with jax.enable_x64(True):
     for seed in range(4):
       flow = oracles.filled(seed, rows=24)
-      flow = flow.replace(valid=jnp.arange(24) < 22, logits=flow.logits.at[22:].set(9.0))
+      flow = flow.replace(
+        valid=jnp.arange(24) < 22, logits=flow.logits.at[22:].set(jnp.array([-9.0, 9.0]))
+      )
       radius = np.random.default_rng(seed).uniform(0, 0.6, 3)
       y, z = np.asarray(flow.y)[:22], np.asarray(flow.group)[:22]
       a, b = counts(statistic, y, probabilities(flow, hard)[:22])
@@ -213,6 +215,14 @@ def test_nothing_known_is_the_whole_range():
   # There are rows enough for a group without the positives that are rejected.
   seen = constraints(SOFT, np.full((3, 3), 1 / 3), flow, 0.0, "true_positive_rate")
   np.testing.assert_allclose(seen[:3], 1 - overall, atol=1e-6)
+
+
+def test_a_law_without_positives_has_no_rate():
+  flow = oracles.filled(0)
+  flow = flow.replace(y=jnp.sort(flow.y))
+  accepted = jnp.stack([jnp.zeros(60), jnp.where(flow.y == 1, 5.0, -5.0)], axis=1)
+  seen = constraints(DRO, 1.0, flow.fill(accepted), 0.0, "true_positive_rate")
+  np.testing.assert_allclose(seen, 0, atol=1e-6)  # all that there can be is 1
 
 
 def test_radius_holds_the_distance_of_true_and_given_groups():

@@ -99,7 +99,19 @@ def test_words_that_share_their_high_bits_are_in_order_too(high):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
 def test_the_stable_order_is_that_of_argsort(dtype):
-  edges = [0.0, -0.0, np.inf, -np.inf, 1e-45, -1e-45, 1.0, -1.0, 3e38, np.nan]
+  edges = [
+    0.0,
+    -0.0,
+    np.inf,
+    -np.inf,
+    1e-45,
+    -1e-45,
+    1.0,
+    -1.0,
+    3e38,
+    np.nan,
+    np.copysign(np.nan, -1),
+  ]
   with jax.enable_x64(dtype == np.float64):
     order, by_index = jax.jit(stable_order), jax.jit(lambda v, i: stable_order(v, i))
     for size in (1, 7, 500):

@@ -170,7 +170,7 @@ def test_adult_report_compares_validation_sets(short, tmp_path):
     )  # fmt: skip
     assert (best["lambda_f"], best["accuracy"]) == (fair, accuracy)
   page = fr_train.report(result, tmp_path).read_text(encoding="utf-8")
-  assert "1% with crowd labels" in page and "fairness only" in page
+  assert "FR-Train, 1% crowd" in page and "fairness only" in page
 
 
 def test_settings_files_of_the_repository_are_read(monkeypatch, capsys):
