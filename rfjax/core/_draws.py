@@ -86,13 +86,6 @@ def _by_random_words(words: jax.Array) -> jax.Array:
   return order.astype(jnp.int32)
 
 
-def by_address(index: jax.Array) -> jax.Array:
-  """The rows in the order of their addresses, int32 [B]; costs nothing where they are in order."""
-  rows = jnp.arange(index.size, dtype=jnp.int32)
-  in_order = jnp.all(index[:-1] <= index[1:])
-  return jax.lax.cond(in_order, lambda: rows, lambda: jnp.argsort(index).astype(jnp.int32))
-
-
 def stable_order(values: jax.Array, index: jax.Array | None = None) -> jax.Array:
   """The rows by ascending value; equal ones go by index, else by row number.
 
@@ -113,7 +106,7 @@ def stable_order(values: jax.Array, index: jax.Array | None = None) -> jax.Array
     [1, 0, 2]
   """
   if index is not None:
-    first = by_address(index)
+    first = jnp.argsort(index).astype(jnp.int32)
     return first[stable_order(values[first])]
   if values.dtype != jnp.float32 or values.size > _MOST_ROWS:
     return jnp.argsort(values).astype(jnp.int32)

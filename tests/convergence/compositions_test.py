@@ -44,8 +44,12 @@ def train(*parts, peers=1):
 
 
 def runs(make, *settings, **options):
-  """The last states of the chains that `make` makes of settings, from one compiled program."""
-  run = jax.jit(lambda s: jax.lax.map(lambda s: train(*make(*s), **options), s))
+  """The last states of the chains that `make` makes of settings, from one compiled program.
+
+  What the compiler makes of two programs differs in last bits least where it changes least.
+  """
+  every = lambda s: jax.lax.map(lambda s: train(*make(*s), **options), s)
+  run = jax.jit(every, compiler_options={"xla_backend_optimization_level": 0})
   states = run(jnp.asarray(settings, jnp.float32))
   return [jax.tree.map(lambda v, i=i: np.asarray(v[i]), states) for i in range(len(settings))]
 
@@ -172,8 +176,7 @@ def test_co_teaching_and_fairbatch():
   make = lambda forget, rate: (selection.co_teaching(forget), fair(rate))
   both, all_kept = runs(make, (NOISE, 0.005), (0.0, 0.005), peers=2)
   (alone,) = runs(lambda rate: (identity, fair(rate)), (0.005,), peers=2)
-  same(all_kept, alone, rtol=1e-5)  # two programs, which may differ in last bits
-  np.testing.assert_array_equal(all_kept.method[1].shares, alone.method[1].shares)
+  same(all_kept, alone)
   _, state, watched = both.method
   np.testing.assert_array_equal(state.kept, watched.kept > 0)
   np.testing.assert_array_equal(state.shares[0], state.shares[1])
