@@ -15,10 +15,10 @@ notebooks' own cells and of rfjax alternate, each on one thread of the same core
 import argparse
 import json
 import os
-import statistics
-import subprocess
 import time
 from typing import Any
+
+import notebooks
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
@@ -32,34 +32,6 @@ NOTEBOOK = {
 QUOTED = (9.0, 10.0)  # CPU seconds of a run of the authors' code, on another day
 WARM_START = 100
 NAMES = {"grouptarget": "grouptargeted_label_flipping", "general": "label_flipping"}
-
-# Runs the cells of a notebook for one seed, on the CPU and without moving the model elsewhere.
-RUNNER = """
-import json, os, sys, time
-folder, name, word, seed = sys.argv[1:]
-os.chdir(folder); sys.path.insert(0, folder)
-import torch
-torch.set_num_threads(1)
-torch.Tensor.cuda = torch.nn.Module.cuda = lambda self: self
-cells = json.load(open(f"FairRobust_synthetic_{name}.ipynb"))["cells"]
-code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-first = next(i for i, text in enumerate(code) if "full_tests" in text)
-names, out = {}, sys.stdout
-sys.stdout = open(os.devnull, "w")
-for text in code[:first]:
-  exec(text, names)
-training = next(text for text in code if f"'{word}'" in text)
-began = time.process_time()
-exec(training.replace("[0,1,2,3,4]", f"[{seed}]"), names)
-seconds, found = time.process_time() - began, names["full_tests"][0]
-disparity = {"eqodds": "EqOdds_diff", "dp": "DP_diff"}[word]
-print(json.dumps([seconds, float(found["Acc"]), float(found[disparity])]), file=out)
-"""
-
-
-def _one_core() -> None:
-  if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def _rows(labels: str) -> tuple[Any, Any]:
@@ -148,34 +120,13 @@ def measure(
 
 
 def compare(labels: str, criterion: str, options: argparse.Namespace) -> dict[str, Any]:
-  """Runs of the authors' code and of rfjax by turns; medians of CPU seconds a run."""
-  import jax
-
-  rows, epochs = _rows(labels), NOTEBOOK[labels, criterion][0]
-  runs = options.lanes or 1
-  one = _program(criterion, "prefix", epochs, runs, options.lanes).lower(*rows).compile()
-  jax.block_until_ready(one(*rows))
-  word = {"equalized_odds": "eqodds", "demographic_parity": "dp"}[criterion]
-  official, ours, found = [], [], []
-  for seed in range(options.pairs):
-    command = [options.python, "-c", RUNNER, os.path.abspath(options.official), NAMES[labels]]
-    told = subprocess.run([*command, word, str(seed)], check=True, capture_output=True, text=True)
-    official.append(json.loads(told.stdout)[0])
-    found.append([round(v, 4) for v in json.loads(told.stdout)[1:]])
-    began = time.process_time()
-    jax.block_until_ready(one(*rows))
-    ours.append((time.process_time() - began) / runs)
-  theirs, mine = statistics.median(official), statistics.median(ours)
-  return {
-    "labels": labels,
-    "criterion": criterion,
-    "pairs": options.pairs,
-    "lanes": options.lanes,
-    "official_cpu_seconds": round(theirs, 3),
-    "official_found": found,
-    "cpu_seconds": round(mine, 4),
-    "ratio": round(theirs / mine, 1),
-  }
+  """Runs of the authors' code and of rfjax by turns."""
+  rows, runs = _rows(labels), options.lanes or 1
+  epochs = NOTEBOOK[labels, criterion][0]
+  ours = _program(criterion, "prefix", epochs, runs, options.lanes).lower(*rows).compile()
+  where = options.official, options.python, f"FairRobust_synthetic_{NAMES[labels]}.ipynb"
+  found = notebooks.compare(lambda: ours(*rows), runs, *where, criterion, options.pairs)
+  return {"labels": labels, "criterion": criterion} | found
 
 
 def main() -> None:
@@ -198,7 +149,7 @@ def main() -> None:
   import jax
 
   if jax.default_backend() == "cpu":
-    _one_core()
+    notebooks.one_core()
   show = lambda case: (
     json.dumps(case) if options.json else " ".join(f"{k} {v}" for k, v in case.items())
   )

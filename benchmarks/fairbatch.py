@@ -16,50 +16,20 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import time
 from typing import Any
 
+import notebooks
+
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 
-# The notebook's word, its epochs, and the averages over ten seeds that it prints.
+# The notebook's epochs, and the averages over ten seeds that it prints.
 NOTEBOOK = {
-  "equal_opportunity": ("eqopp", 300, 0.8552, 0.0123),
-  "equalized_odds": ("eqodds", 400, 0.8563, 0.0376),
-  "demographic_parity": ("dp", 450, 0.7942, 0.0400),
+  "equal_opportunity": (300, 0.8552, 0.0123),
+  "equalized_odds": (400, 0.8563, 0.0376),
+  "demographic_parity": (450, 0.7942, 0.0400),
 }
 QUOTED = {"equal_opportunity": 4.0, "equalized_odds": 5.1}  # CPU seconds a run, on another day
-
-# Runs the cells of the notebook for one seed. Newer versions of PyTorch refuse targets [N] for
-# inputs [N, 1], which the authors' version took to be the same.
-RUNNER = """
-import json, os, sys, time
-folder, word, seed = sys.argv[1:]
-os.chdir(folder); sys.path.insert(0, folder)
-import torch
-torch.set_num_threads(1)
-entropy = torch.nn.functional.binary_cross_entropy
-torch.nn.functional.binary_cross_entropy = (
-  lambda given, target, **more: entropy(given.reshape(target.shape), target, **more))
-cells = json.load(open("FairBatch_Synthetic.ipynb"))["cells"]
-code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-first = next(i for i, text in enumerate(code) if "full_tests" in text)
-names, out = {}, sys.stdout
-sys.stdout = open(os.devnull, "w")
-for text in code[:first]:
-  exec(text, names)
-training = next(text for text in code if f"'{word}'" in text)
-began = time.process_time()
-exec(training.replace("[0,1,2,3,4,5,6,7,8,9]", f"[{seed}]"), names)
-seconds, found = time.process_time() - began, names["full_tests"][0]
-disparity = {"eqopp": "EO_Y1_diff", "eqodds": "EqOdds_diff", "dp": "DP_diff"}[word]
-print(json.dumps([seconds, found["Acc"], found[disparity]]), file=out)
-"""
-
-
-def _one_core() -> None:
-  if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 def _rows() -> tuple[Any, Any]:
@@ -89,7 +59,7 @@ def _program(criterion: str, form: str, seeds: int, lanes: int | None) -> Any:
     lambda b, **_: b.replace(log_probs=jax.nn.log_softmax(2 * b.logits)), writes=("log_probs",)
   )
   method = rfjax.chain(doubled, getattr(inprocessing, form)(criterion))
-  network, epochs = architectures.logistic(), NOTEBOOK[criterion][1]
+  network, epochs = architectures.logistic(), NOTEBOOK[criterion][0]
 
   def run(seed: Any, train: Any, test: Any) -> Any:
     key, tx = jax.random.key(seed), optax.adam(5e-4)
@@ -130,7 +100,7 @@ def measure(
     "mean": statistic(np.mean),
     "sd": statistic(np.std),
     "median": statistic(np.median),
-    "notebook_mean": list(NOTEBOOK[criterion][2:]),
+    "notebook_mean": list(NOTEBOOK[criterion][1:]),
     "cpu_seconds_a_run": round(statistics.median(cpu[1:]), 4),
     "wall_seconds_a_run": round(statistics.median(wall[1:]), 4),
     "compile_seconds": round(compiling, 2),
@@ -138,35 +108,13 @@ def measure(
   }
 
 
-def compare(
-  criterion: str, folder: str, python: str, pairs: int, lanes: int | None
-) -> dict[str, Any]:
-  """Runs of the authors' code and of rfjax by turns; medians of CPU seconds a run."""
-  import jax
-
-  rows = _rows()
-  runs = lanes or 1
-  one = _program(criterion, "fairbatch", runs, lanes).lower(*rows).compile()
-  jax.block_until_ready(one(*rows))
-  official, ours, found = [], [], []
-  for seed in range(pairs):
-    command = [python, "-c", RUNNER, os.path.abspath(folder), NOTEBOOK[criterion][0], str(seed)]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    official.append(json.loads(told)[0])
-    found.append([round(v, 4) for v in json.loads(told)[1:]])
-    began = time.process_time()
-    jax.block_until_ready(one(*rows))
-    ours.append((time.process_time() - began) / runs)
-  theirs, mine = statistics.median(official), statistics.median(ours)
-  return {
-    "criterion": criterion,
-    "pairs": pairs,
-    "lanes": lanes,
-    "official_cpu_seconds": round(theirs, 3),
-    "official_found": found,
-    "cpu_seconds": round(mine, 4),
-    "ratio": round(theirs / mine, 1),
-  }
+def compare(criterion: str, options: argparse.Namespace) -> dict[str, Any]:
+  """Runs of the authors' code and of rfjax by turns."""
+  rows, runs = _rows(), options.lanes or 1
+  ours = _program(criterion, "fairbatch", runs, options.lanes).lower(*rows).compile()
+  where = options.official, options.python, "FairBatch_Synthetic.ipynb"
+  found = notebooks.compare(lambda: ours(*rows), runs, *where, criterion, options.pairs)
+  return {"criterion": criterion} | found
 
 
 def main() -> None:
@@ -187,7 +135,7 @@ def main() -> None:
   import jax
 
   if jax.default_backend() == "cpu":
-    _one_core()
+    notebooks.one_core()
   show = lambda case: (
     json.dumps(case) if options.json else " ".join(f"{k} {v}" for k, v in case.items())
   )
@@ -196,7 +144,7 @@ def main() -> None:
     if options.official is None:
       case = measure(criterion, options.form, options.seeds, options.repeats, options.lanes)
     else:
-      case = compare(criterion, options.official, options.python, options.pairs, options.lanes)
+      case = compare(criterion, options)
     print(show(case), flush=True)
 
 

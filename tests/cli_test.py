@@ -195,6 +195,15 @@ def test_wrong_usage_exits_with_2_and_says_why(command, message, capsys):
   assert message in found.err and not found.out
 
 
+def test_a_run_that_memory_does_not_hold_exits_with_1(monkeypatch, capsys):
+  def run(command):
+    raise MemoryError("pass a smaller lanes (--lanes)")
+
+  monkeypatch.setattr("rfjax._cli._run.run", run)
+  assert cli.main(["run", "fr-train"]) == 1
+  assert capsys.readouterr().err == "rfjax: pass a smaller lanes (--lanes)\n"
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_reader_that_leaves_gets_no_traceback(unbuffered):
   reader, writer = os.pipe()

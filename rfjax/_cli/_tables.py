@@ -14,14 +14,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Mapping[str, 
   """Prints a table with a title, a row a line where no person watches."""
   from rich import box, console, table
 
+  grid = table.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+  for i, column in enumerate(columns):
+    grid.add_column(column, no_wrap=i == 0)
+  for row in rows:
+    grid.add_row(*(_cell(row[column]) for column in columns))
   out = console.Console(markup=False, highlight=False)
   if not out.is_terminal:
     out.width = _UNBOUNDED  # a row a line, for grep and its kind
-  grid = table.Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-  for i, column in enumerate(columns):
-    grid.add_column(column, no_wrap=i == 0 or not out.is_terminal)
-  for row in rows:
-    grid.add_row(*(_cell(row[column]) for column in columns))
   out.print(grid)
 
 

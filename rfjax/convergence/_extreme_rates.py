@@ -1,17 +1,15 @@
 """Constraints on the lowest and highest rates that groups may have, given what is known of them."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, get_args
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rfjax import metrics
-from rfjax.core import Batch, _check, ratio
-from rfjax.fairness.inprocessing._constraints import how_many
-from rfjax.fairness.inprocessing._elements import check_statistics
-from rfjax.metrics._gap import Method
+from rfjax.core import Batch, ratio
+from rfjax.fairness.inprocessing._constraints import RateConstraints, how_many, overall
 
 _ROUNDS = 8  # at most; Dinkelbach's iteration converges faster than linearly
 
@@ -42,59 +40,32 @@ class ExtremeRates(NamedTuple):
   """How far apart groups may be at worst.
 
   Attributes:
+    rates: what is compared, and what differences may be.
     bounds: what finds the range of the groups' rates.
-    bound: what a difference may be.
-    statistics: names of `metrics.group_rates`.
-    method: "between_groups" or "to_overall".
-    temperature: of what is expected of a random decision.
-    by: the method, for messages.
   """
 
+  rates: RateConstraints
   bounds: Bounds
-  bound: Any
-  statistics: tuple[str, ...]
-  method: Method
-  temperature: Any
-  by: str
 
   def values(self, batch: Batch, *, soft: bool) -> jax.Array:
     """The constraints [m], each at most 0 where it holds, and 0 where a group has no rows."""
-    batch.require("logits", "group", by=self.by)
-    if soft:
-      batch = batch.replace(logits=batch.logits / self.temperature)
-    found = [self._differences(name, batch, soft) for name in self.statistics]
+    batch = self.rates.read(batch, soft)
+    found = [self._differences(name, batch, soft) for name in self.rates.statistics]
     return jnp.concatenate([v.ravel() for v in found])
 
   def count(self, data: Batch) -> int:
     """The number m of constraints on a data set."""
-    return how_many(lambda batch: self.values(batch, soft=True), data, self.by)
+    return how_many(lambda batch: self.values(batch, soft=True), data, self.rates.by)
 
   def _differences(self, statistic: str, batch: Batch, soft: bool) -> jax.Array:
     low, high, valid = self.bounds(statistic, batch, soft=soft)
-    if self.method == "between_groups":
+    if self.rates.method == "between_groups":
       first, second = np.nonzero(~np.eye(len(valid), dtype=bool))
-      both = valid[first] & valid[second]
-      return jnp.where(both, high[first] - low[second] - self.bound, 0)
-    sums = metrics.group_rates(statistic, batch, soft=soft)
-    overall = metrics.Rate(*(jnp.sum(v, axis=0, keepdims=True) for v in sums)).value
-    apart = jnp.concatenate([high - overall, overall - low])
-    return jnp.where(jnp.concatenate([valid, valid]), apart - self.bound, 0)
-
-
-def extreme_rates(
-  bounds: Bounds,
-  bound: Any,
-  statistics: str | Sequence[str],
-  method: Method,
-  temperature: Any,
-  by: str,
-) -> ExtremeRates:
-  """Checks the settings."""
-  _check.number("bound", bound, 0.0, open_high=True)
-  names = check_statistics(statistics)
-  _check.choice("method", method, get_args(Method))
-  _check.number("temperature", temperature, 0.0, open_low=True, open_high=True)
-  return ExtremeRates(bounds, bound, names, method, temperature, by)
+      apart, valid = high[first] - low[second], valid[first] & valid[second]
+    else:
+      mean = overall(metrics.group_rates(statistic, batch, soft=soft))
+      apart, valid = jnp.concatenate([high - mean, mean - low]), jnp.concatenate([valid, valid])
+    return jnp.where(valid, apart - self.rates.bound, 0)
 
 
 def largest(

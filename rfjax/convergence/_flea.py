@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check, logistic_regression, ratio, stateless
+from rfjax.core import Batch, Transform, _check, logistic_regression, rank, ratio, stateless
 
 AGGREGATES = ("sum", "max")
 _NAME = "flea"
@@ -148,9 +148,7 @@ def kept_sources(
     raise ValueError(f"distances must be square, [S, S], got shape {matrix.shape}")
   _check.number("keep", keep, 1, len(matrix))
   place = jnp.asarray(keep, int) - 1
-  near = jnp.sort(matrix, axis=1)[:, place]
-  rank = jnp.argsort(jnp.argsort(near, stable=True))
-  return rank <= place
+  return rank(jnp.sort(matrix, axis=1)[:, place]) <= place
 
 
 def flea(

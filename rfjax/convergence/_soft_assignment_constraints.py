@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from rfjax.convergence._extreme_rates import Extremes, extreme_rates, largest
+from rfjax.convergence._extreme_rates import ExtremeRates, Extremes, largest
 from rfjax.convergence._group_noise import transition_of_groups
 from rfjax.core import Batch, Transform, ratio
+from rfjax.fairness.inprocessing._constraints import rate_constraints
 from rfjax.fairness.inprocessing._lagrangian import ascend
 from rfjax.metrics._cells import STATISTICS
 from rfjax.metrics._gap import Method
@@ -105,8 +106,8 @@ def soft_assignment_constraints(
     cells = _cells(read(_NAME, batch, None, None, None, None, None, soft))
     return _extremes(cells, *_counts(statistic, cells.dtype), known.astype(cells.dtype))
 
-  rates = extreme_rates(bounds, bound, statistics, method, temperature, _NAME)
-  return ascend(rates, hard, radius, tx)
+  rates = rate_constraints(bound, statistics, method, temperature, _NAME)
+  return ascend(ExtremeRates(rates, bounds), hard, radius, tx)
 
 
 def _cells(rows: Rows) -> jax.Array:

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from rfjax.convergence._extreme_rates import Extremes, extreme_rates, largest
+from rfjax.convergence._extreme_rates import ExtremeRates, Extremes, largest
 from rfjax.convergence._group_noise import group_posterior, transition_of_groups
 from rfjax.core import Batch, Transform, _check, ratio, stable_order
+from rfjax.fairness.inprocessing._constraints import rate_constraints
 from rfjax.fairness.inprocessing._lagrangian import ascend
 from rfjax.metrics._cells import STATISTICS
 from rfjax.metrics._gap import Method
@@ -130,8 +131,8 @@ def tv_robust_constraints(
     near = jnp.broadcast_to(jnp.asarray(given, hits.dtype), rows.num_groups)
     return _extremes(hits, size, rows.mass, rows.weight > 0, near)
 
-  rates = extreme_rates(bounds, bound, statistics, method, temperature, _NAME)
-  return ascend(rates, hard, multiplier_radius, tx)
+  rates = rate_constraints(bound, statistics, method, temperature, _NAME)
+  return ascend(ExtremeRates(rates, bounds), hard, multiplier_radius, tx)
 
 
 def _extremes(

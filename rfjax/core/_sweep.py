@@ -185,8 +185,8 @@ def _smaller(plan: _Plan, error: Exception) -> _Plan:
       f" pass a smaller lanes{' (--lanes)' if plan.lanes > 1 else ', or a smaller data set'}"
     ) from error
   block = max(plan.block // width // 2, 1) * width
-  warnings.warn(f"out of memory: blocks have {block} runs from here on, as passing block={block}"
-                " would have it from the start", stacklevel=4)  # fmt: skip
+  told = f"out of memory: from here on blocks have {block} runs; block={block} avoids the attempt"
+  warnings.warn(told, stacklevel=4)
   return plan._replace(block=block)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 import rfjax
 from rfjax import data, report
-from rfjax.core import _check
 from rfjax.experiments import _fr_train_common as common
 from rfjax.experiments import _fr_train_compas as compas
 from rfjax.experiments.fr_train import Settings
@@ -39,10 +38,7 @@ def _split(table: data.Table, seed: Any) -> tuple[data.Split, jax.Array]:
 
 def run(settings: Settings, *, progress: bool = True) -> common.Result:
   """Trains every lambda_f by every validation set, and without one, over splits and seeds."""
-  schedule = common.SCHEDULES["poisoned"]
-  lambda_r = schedule.lambda_r if settings.lambda_r is None else settings.lambda_r
-  lambda_f = tuple(sorted({0.0, *(settings.lambda_f or LAMBDA_F)}))
-  _check.number("lambda_f + lambda_r", lambda_f[-1] + lambda_r, 0.0, 1.0, open_high=True)
+  schedule, lambda_f, lambda_r = common.weights(settings, LAMBDA_F)
   seeds = settings.seeds or SEEDS
   table = data.table("crowd_adult", data_dir=settings.data_dir)
   true = table.batch.replace(y=table.batch.truth.y)
@@ -70,14 +66,9 @@ def run(settings: Settings, *, progress: bool = True) -> common.Result:
       grid | sets,
     ),
   }
-  results = {}
-  for name, (function, axes) in sweeps.items():
-    began = time.perf_counter()
-    results[name] = rfjax.sweep(
-      function, axes, lanes=settings.lanes, block=settings.block, progress=progress
-    )
-    seconds[name] = time.perf_counter() - began
-  facts = {"lambda_r": lambda_r, "attacked": group, "costs": costs}
+  results = common.sweep_all(settings, sweeps, seconds, progress)
+  people = {"people": table.batch.num_rows, "trained": _split(table, 0)[0].train.num_rows}
+  facts = people | {"lambda_r": lambda_r, "attacked": group, "costs": costs}
   return common.Result(settings, results, facts, seconds)
 
 
@@ -95,12 +86,8 @@ def rows(result: common.Result) -> list[dict[str, Any]]:
           "lambda_r": result.facts["lambda_r"] if robust else 0.0,
           "validation_share": float(values.get("share", SHARES[0])),
           "validation_labels": LABELS[int(values.get("crowd", 0))],
-          "seed": int(values["seed"]),
-          "accuracy": float(values["test.accuracy"]),
-          "disparate_impact": float(values["test.disparate_impact"]),
-          "validation_accuracy": float(values["validation.accuracy"]),
-          "validation_disparate_impact": float(values["validation.disparate_impact"]),
         }
+        | common.scores(values)
       )
   return found
 
@@ -148,7 +135,7 @@ def tables(result: common.Result) -> dict[str, report.Table]:
       gap = None if same else report.paired_difference(values[measure], plain[measure])
       cells += [report.mean_interval(values[measure]), gap]
     lines.append(cells)
-  people = 3046
+  facts = result.facts
   return {
     "validation": report.Table(
       ("method", "mean λ_f", "accuracy", "Δ to plain", "DI", "Δ DI to plain"),
@@ -158,10 +145,10 @@ def tables(result: common.Result) -> dict[str, report.Table]:
         *sentences(result),
         f"Means with 95 % t-intervals over {len(plain['accuracy'])} splits and seeds, differences"
         " paired by seed. DI: disparate impact, the ratio of selection rates.",
-        f"The {people:,} people whom a crowd has judged; {round(0.7 * people):,} are trained on,"
-        " and validation sets are a share of as many. λ_f is picked on the validation set: the most"
-        f" accurate with a DI of at least {compas.FAIR:g} there, else the largest DI; λ_r ="
-        f" {result.facts['lambda_r']:g} in FR-Train.",
+        f"The {facts['people']:,} people whom a crowd has judged; {facts['trained']:,} are trained"
+        " on, and validation sets are a share of as many. λ_f is picked on the validation set: the"
+        f" most accurate with a DI of at least {compas.FAIR:g} there, else the largest DI; λ_r ="
+        f" {facts['lambda_r']:g} in FR-Train.",
       ),
     )
   }

@@ -1,6 +1,8 @@
 """What both data sets of the FR-Train experiment share: schedules, one run, and how to write."""
 
 import pathlib
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +11,7 @@ import optax
 
 import rfjax
 from rfjax import architectures, catalog, convergence, metrics, report
+from rfjax.core import _check
 from rfjax.experiments.fr_train import Settings
 
 
@@ -101,6 +104,43 @@ def measure(state: rfjax.TrainState, data: rfjax.Batch) -> dict[str, jax.Array]:
   return {
     "accuracy": metrics.accuracy(said),
     "disparate_impact": metrics.disparate_impact(said),
+  }
+
+
+def weights(settings: Settings, default: tuple[float, ...]) -> tuple[Schedule, Any, float]:
+  """The schedule for poisoned labels, its weights of fairness with 0, and that of robustness."""
+  schedule = SCHEDULES["poisoned"]
+  lambda_r = schedule.lambda_r if settings.lambda_r is None else settings.lambda_r
+  lambda_f = tuple(sorted({0.0, *(settings.lambda_f or default)}))
+  _check.number("lambda_f + lambda_r", lambda_f[-1] + lambda_r, 0.0, 1.0, open_high=True)
+  return schedule, lambda_f, lambda_r
+
+
+def sweep_all(
+  settings: Settings,
+  sweeps: dict[str, tuple[Callable[..., Any], dict[str, Any]]],
+  seconds: dict[str, float],
+  progress: bool,
+) -> dict[str, Any]:
+  """The results of some sweeps, each a function and its axes; adds what each took to `seconds`."""
+  results = {}
+  for name, (function, axes) in sweeps.items():
+    began = time.perf_counter()
+    results[name] = rfjax.sweep(
+      function, axes, lanes=settings.lanes, block=settings.block, progress=progress
+    )
+    seconds[name] = time.perf_counter() - began
+  return results
+
+
+def scores(values: Mapping[str, Any]) -> dict[str, Any]:
+  """What a row says of a run with validation and test set."""
+  return {
+    "seed": int(values["seed"]),
+    "accuracy": float(values["test.accuracy"]),
+    "disparate_impact": float(values["test.disparate_impact"]),
+    "validation_accuracy": float(values["validation.accuracy"]),
+    "validation_disparate_impact": float(values["validation.disparate_impact"]),
   }
 
 

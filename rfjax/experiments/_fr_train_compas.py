@@ -10,7 +10,7 @@ import numpy as np
 
 import rfjax
 from rfjax import data, noise, report
-from rfjax.core import _check, logistic_regression
+from rfjax.core import logistic_regression
 from rfjax.experiments import _fr_train_common as common
 from rfjax.experiments.fr_train import Settings
 
@@ -55,10 +55,7 @@ def _attacked(table: data.Table, seeds: int) -> tuple[int, list[float]]:
 
 def run(settings: Settings, *, progress: bool = True) -> common.Result:
   """Trains every lambda_f with and without the robustness discriminator, over splits and seeds."""
-  schedule = common.SCHEDULES["poisoned"]
-  lambda_r = schedule.lambda_r if settings.lambda_r is None else settings.lambda_r
-  lambda_f = tuple(sorted({0.0, *(settings.lambda_f or LAMBDA_F)}))
-  _check.number("lambda_f + lambda_r", lambda_f[-1] + lambda_r, 0.0, 1.0, open_high=True)
+  schedule, lambda_f, lambda_r = common.weights(settings, LAMBDA_F)
   seeds = settings.seeds or SEEDS
   table = data.table("compas", data_dir=settings.data_dir, attribute=settings.attribute)
   began = time.perf_counter()
@@ -86,13 +83,7 @@ def run(settings: Settings, *, progress: bool = True) -> common.Result:
     "with D_R": (lambda seed, lambda_f: train(seed, lambda_f, lambda_r, "official"), grid),
     "without D_R": (lambda seed, lambda_f: train(seed, lambda_f, 0.0, None), grid),
   }
-  results = {}
-  for name, (function, axes) in sweeps.items():
-    began = time.perf_counter()
-    results[name] = rfjax.sweep(
-      function, axes, lanes=settings.lanes, block=settings.block, progress=progress
-    )
-    seconds[name] = time.perf_counter() - began
+  results = common.sweep_all(settings, sweeps, seconds, progress)
   facts = {"lambda_r": lambda_r, "attacked": group, "costs": costs}
   return common.Result(settings, results, facts, seconds)
 
@@ -115,12 +106,8 @@ def rows(result: common.Result) -> list[dict[str, Any]]:
           "attribute": result.settings.attribute,
           "lambda_f": float(values["lambda_f"]),
           "lambda_r": lambda_r,
-          "seed": int(values["seed"]),
-          "accuracy": float(values["test.accuracy"]),
-          "disparate_impact": float(values["test.disparate_impact"]),
-          "validation_accuracy": float(values["validation.accuracy"]),
-          "validation_disparate_impact": float(values["validation.disparate_impact"]),
         }
+        | common.scores(values)
       )
   return found
 

@@ -51,6 +51,11 @@ def _scores(result: Result) -> np.ndarray:
   return np.stack([_values(result, n, "accuracy") - _values(result, n, "disparity") for n in names])
 
 
+def _best(score: np.ndarray) -> np.ndarray:
+  """The scores of the family whose mean is largest, [label, attribute, bias, seeds]."""
+  return np.take_along_axis(score, score.mean(-1).argmax(0)[None, ..., None], 0)[0]
+
+
 def needed(result: Result) -> np.ndarray:
   """The place in `speakers` of the simplest family that is enough, [label, attribute, bias].
 
@@ -58,8 +63,7 @@ def needed(result: Result) -> np.ndarray:
   one's by more than the paired 95 % interval. Of equally simple ones, robust and fair, the better.
   """
   score = _scores(result)
-  best = np.take_along_axis(score, score.mean(-1).argmax(0)[None, ..., None], 0)[0]
-  apart = report.paired_difference(score, np.broadcast_to(best, score.shape))
+  apart = report.paired_difference(score, np.broadcast_to(_best(score), score.shape))
   enough = np.asarray(apart.mean) >= -np.asarray(apart.half_width)
   effort = np.array([{"plain": 0, "both": 2}.get(f, 1) for f in speakers(result)])
   order = np.where(enough, effort[:, None, None, None] - 1e-3 * score.mean(-1), np.inf)
@@ -71,9 +75,7 @@ def in_vain(result: Result) -> np.ndarray:
 
   Its accuracy is the share of the larger class, and its disparity 0.
   """
-  score = _scores(result)
-  best = np.take_along_axis(score, score.mean(-1).argmax(0)[None, ..., None], 0)[0]
-  found = report.mean_interval(best)
+  found = report.mean_interval(_best(_scores(result)))
   return np.asarray(found.mean) - np.asarray(found.half_width) <= result.chance
 
 

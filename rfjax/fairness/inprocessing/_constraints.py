@@ -33,14 +33,17 @@ class RateConstraints(NamedTuple):
 
   def values(self, batch: Batch, *, soft: bool) -> jax.Array:
     """The constraints [m], each at most 0 where it holds, and 0 where a group has no rows."""
-    batch.require("logits", "group", by=self.by)
-    if soft:
-      batch = batch.replace(logits=batch.logits / self.temperature)
+    batch = self.read(batch, soft)
     differences = [
       _differences(metrics.group_rates(name, batch, soft=soft), self.method)
       for name in self.statistics
     ]
     return jnp.concatenate([jnp.where(v, d - self.bound, 0).ravel() for d, v in differences])
+
+  def read(self, batch: Batch, soft: bool) -> Batch:
+    """The batch whose rates are meant: soft ones are of probabilities at the temperature."""
+    batch.require("logits", "group", by=self.by)
+    return batch.replace(logits=batch.logits / self.temperature) if soft else batch
 
   def count(self, data: Batch) -> int:
     """The number m of constraints on a data set."""
@@ -71,9 +74,13 @@ def _differences(rate: Rate, method: Method) -> tuple[jax.Array, jax.Array]:
   if method == "between_groups":
     first, second = np.nonzero(~np.eye(len(value), dtype=bool))
     return value[first] - value[second], valid[first] & valid[second]
-  overall = Rate(*(jnp.sum(v, axis=0, keepdims=True) for v in rate)).value
-  apart = value - overall
+  apart = value - overall(rate)
   return jnp.concatenate([apart, -apart]), jnp.concatenate([valid, valid])
+
+
+def overall(rate: Rate) -> jax.Array:
+  """The rate of all groups together, [1, K]."""
+  return Rate(*(jnp.sum(v, axis=0, keepdims=True) for v in rate)).value
 
 
 def within(multipliers: jax.Array, radius: Any) -> jax.Array:
