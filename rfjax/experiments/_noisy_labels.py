@@ -48,6 +48,13 @@ def _network(settings: Settings) -> Any:
   return networks[settings.network]()
 
 
+def _optimizer(settings: Settings, steps: int) -> optax.GradientTransformation:
+  if settings.optimizer == "adam":
+    return optax.adam(settings.learning_rate)
+  schedule = optax.cosine_decay_schedule(settings.learning_rate, steps)
+  return optax.sgd(schedule, momentum=0.9)
+
+
 def _predicted(network: Any, state: Any, rows: rfjax.Batch) -> jax.Array:
   """Which label the network gives, int32 [N]."""
   return jnp.argmax(rfjax.predict(network, state, rows).logits, axis=-1)
@@ -97,7 +104,7 @@ def _trainer(settings: Settings, recipe: Recipe, pictures: rfjax.Batch, test: rf
   network = _network(settings)
   held_out = settings.images // _TENTH
   steps = settings.epochs * -(-(settings.images - held_out) // settings.batch_size)
-  schedule = optax.cosine_decay_schedule(settings.learning_rate, steps)
+  optimizer = _optimizer(settings, steps)
 
   def train(seed: Any, rate: Any) -> dict[str, Any]:
     key = jax.random.key(seed)
@@ -108,8 +115,7 @@ def _trainer(settings: Settings, recipe: Recipe, pictures: rfjax.Batch, test: rf
     rows = jnp.arange(settings.images)
     validation, given = noisy.subset(rows[:held_out]), noisy.subset(rows[held_out:])
     run = Run(rate, settings.noise, settings.epochs, steps, given.num_rows)
-    sgd = optax.sgd(schedule, momentum=0.9)
-    tx = sgd if recipe.tx is None else optax.chain(recipe.tx(run), sgd)
+    tx = optimizer if recipe.tx is None else optax.chain(recipe.tx(run), optimizer)
 
     def observe(state: Any, view: Any) -> dict[str, jax.Array]:
       del view

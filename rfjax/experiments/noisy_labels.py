@@ -95,8 +95,10 @@ class Settings:
   """Passes over the pictures."""
   batch_size: int = 128
   """Pictures a step."""
+  optimizer: Literal["sgd", "adam"] = "sgd"
+  """SGD with momentum 0.9, whose learning rate falls to 0 by a cosine, or Adam at a constant one."""
   learning_rate: float = 0.05
-  """Of SGD with momentum 0.9, at its start; it falls to 0 by a cosine."""
+  """Of the optimizer, at its start."""
   seeds: int = 5
   """How many seeds, 0, 1, ...; at least 2."""
   data_dir: pathlib.Path | None = None
