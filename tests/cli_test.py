@@ -183,6 +183,8 @@ def test_cite_gives_each_reference_once(capsys):
     ("run fr-trian", "rfjax: unknown experiment 'fr-trian': did you mean 'fr-train'?"),
     ("run none.toml", "rfjax: no settings file none.toml"),
     ("sweep fr-train", "rfjax: store is missing: pass --store DIR"),
+    ("run fr-train --checkpoint-every 5", "rfjax: store is missing: pass --store DIR"),
+    ("sweep fr-train --store s --checkpoint-every 0", "rfjax: checkpoint-every must be at least 1"),
     ("cite", "rfjax: cite needs names or --all: for instance `rfjax cite fr_train`"),
     ("cite hardt2016 --all", "rfjax: cite needs names or --all"),
     ("", "the following arguments are required: COMMAND"),

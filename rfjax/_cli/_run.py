@@ -35,6 +35,8 @@ class _Options(Generic[Settings]):
   """Print one JSON object with settings and rows instead of the table."""
   store: pathlib.Path | None = None
   """Folder in which finished runs are kept; the same command goes on from there."""
+  checkpoint_every: int | None = None
+  """Epochs after which runs under way are set down in the store, for runs that take hours."""
   progress: bool = True
   """Show the stages and how far the runs are, on stderr."""
 
@@ -116,11 +118,21 @@ def _print_results(module: Any, name: str, options: _Options, result: Any) -> No
     print(f"{title}\n\n{table.to_text()}", flush=True)
 
 
-def _stored(folder: pathlib.Path | None) -> contextlib.AbstractContextManager[None]:
+def _stored(options: _Options) -> contextlib.AbstractContextManager[None]:
   """Whether sweeps keep their runs, and where; read after JAX was told of its devices."""
   from rfjax.core._sweep import stored_in
 
-  return contextlib.nullcontext() if folder is None else stored_in(folder)
+  if options.store is None:
+    return contextlib.nullcontext()
+  return stored_in(options.store, options.checkpoint_every)
+
+
+def _check_store(command: str, options: _Options) -> None:
+  every = options.checkpoint_every
+  if every is not None and every < 1:
+    raise ValueError(f"checkpoint-every must be at least 1 epoch, got {every}")
+  if options.store is None and (command == "sweep" or every is not None):
+    raise ValueError("store is missing: pass --store DIR, the folder in which runs are kept")
 
 
 def run(command: argparse.Namespace) -> int:
@@ -132,8 +144,7 @@ def run(command: argparse.Namespace) -> int:
   experiment, table = _read_file(command.experiment) if is_file else _named(command.experiment)
   module = importlib.import_module(experiment.module)
   options = _parse(module, command, experiment.summary, table)
-  if command.command == "sweep" and options.store is None:
-    raise ValueError("store is missing: pass --store DIR, the folder in which runs are kept")
+  _check_store(command.command, options)
 
   def stage(text: str) -> None:
     if options.progress:
@@ -142,7 +153,7 @@ def run(command: argparse.Namespace) -> int:
   stage("starting JAX")
   _device.prepare()
   stage("training")
-  with _stored(options.store):
+  with _stored(options):
     result = module.run(options.settings, progress=options.progress)
   _print_results(module, experiment.name, options, result)  # before anything else can fail
   stage("writing the report")

@@ -11,6 +11,7 @@ from rfjax.core import _check, _peers
 from rfjax.core._batch import Batch
 from rfjax.core._draws import permutation
 from rfjax.core._network import Network
+from rfjax.core._parts import scan_epochs
 from rfjax.core._step import Step, TrainState, train_step
 from rfjax.core._transform import Transform
 
@@ -107,38 +108,41 @@ def fit(
   wary = train_step(network, method, tx, skip_empty=True)  # a sampler may serve empty batches
   init_key, order_key, run_key = jax.random.split(key, 3)
 
-  def run(params: Any, lane: Any) -> tuple[TrainState, Log]:
+  def start(params: Any, lane: Any) -> TrainState:
     network_key, method_key = jax.random.split(jax.random.fold_in(init_key, lane))
     fresh, stats = network.init(network_key, data.x)
-    params = fresh if params is None else params
-    state = step.init(params, data, key=method_key, stats=stats)
-    lane_key = jax.random.fold_in(run_key, lane)
+    return step.init(fresh if params is None else params, data, key=method_key, stats=stats)
 
-    def body(carry: tuple[TrainState, Any], epoch: Any) -> Any:
-      state, first = carry
-      epoch_key = jax.random.fold_in(lane_key, epoch)
-      shuffled = data
-      if batch_size is not None:
-        order = random_order(jax.random.fold_in(order_key, epoch), rows, batch_size)
-        shuffled = data.replace(order=order)
-      refresh_key = jax.random.fold_in(epoch_key, 0)
-      view, state = step.refresh(state, shuffled, key=refresh_key, epoch=epoch, step=first)
-      sampled = view.order is not shuffled.order
-      state, metrics, steps = _epoch(
-        wary if sampled else step, view, state, epoch_key, epoch, first
-      )
-      observed = () if observe is None else observe(state, view)
-      return (state, first + steps), Log(metrics["risk"], metrics["penalty"], observed)
+  def advance(state: TrainState, lane: Any, first: Any, epoch: Any) -> tuple[TrainState, Any, Log]:
+    epoch_key = jax.random.fold_in(jax.random.fold_in(run_key, lane), epoch)
+    shuffled = data
+    if batch_size is not None:
+      order = random_order(jax.random.fold_in(order_key, epoch), rows, batch_size)
+      shuffled = data.replace(order=order)
+    refresh_key = jax.random.fold_in(epoch_key, 0)
+    view, state = step.refresh(state, shuffled, key=refresh_key, epoch=epoch, step=first)
+    sampled = view.order is not shuffled.order
+    state, metrics, steps = _epoch(wary if sampled else step, view, state, epoch_key, epoch, first)
+    observed = () if observe is None else observe(state, view)
+    return state, first + steps, Log(metrics["risk"], metrics["penalty"], observed)
 
-    (state, _), log = jax.lax.scan(body, (state, jnp.zeros((), jnp.int32)), jnp.arange(epochs))
-    return state, log
+  lane: Any = 0
+  if peers > 1:
+    if any(leaf.shape[:1] != (peers,) for leaf in jax.tree.leaves(params)):
+      raise ValueError(f"params must have a leading axis of {peers} peers: stack one for each")
+    lane = jnp.arange(peers)
+    start = jax.vmap(start, (None if params is None else 0, 0), axis_name=_peers.AXIS)
+    advance = jax.vmap(advance, (0, 0, None, None), (0, None, 0), axis_name=_peers.AXIS)
 
-  if peers == 1:
-    return run(params, 0)
-  if any(leaf.shape[:1] != (peers,) for leaf in jax.tree.leaves(params)):
-    raise ValueError(f"params must have a leading axis of {peers} peers: stack one for each")
-  axes = (None if params is None else 0, 0)
-  return jax.vmap(run, axes, axis_name=_peers.AXIS)(params, jnp.arange(peers))
+  def body(carry: tuple[TrainState, Any], epoch: Any) -> Any:
+    state, first, log = advance(carry[0], lane, carry[1], epoch)
+    return (state, first), log
+
+  carry = start(params, lane), jnp.zeros((), jnp.int32)
+  (state, _), log = scan_epochs(body, carry, epochs)
+  if peers > 1:
+    log = jax.tree.map(lambda told: jnp.moveaxis(told, 1, 0), log)
+  return state, log
 
 
 def predict(network: Network, state: TrainState, data: Batch) -> Batch:

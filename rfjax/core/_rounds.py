@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rfjax.core import _check
+from rfjax.core._parts import scan_trainings
 
 
 def rounds(
@@ -41,4 +42,4 @@ def rounds(
     (3, [0, 1, 2])
   """
   keys = [key, *(jax.random.fold_in(key, i) for i in range(1, _check.count("count", count)))]
-  return jax.lax.scan(turn, jax.tree.map(jnp.asarray, memory), jnp.stack(keys))
+  return scan_trainings(turn, jax.tree.map(jnp.asarray, memory), jnp.stack(keys))

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import pathlib
+import shutil
 import socket
 import sys
 from collections.abc import Mapping
@@ -17,10 +18,10 @@ from jax.sharding import Mesh
 
 from rfjax._version import __version__
 
-_BLOCK, _PART = ".npz", ".part"
+_BLOCK, _CHECKPOINT, _PART = ".npz", ".orbax", ".part"
 
 
-def program_digest(run: Any, constants: list, point: dict, lanes: int, mesh: Mesh) -> str:
+def program_digest(run: Any, constants: list, given: tuple, lanes: int, mesh: Mesh) -> str:
   """What determines the bits of a run, as 32 hexadecimal digits.
 
   They are the program, as it is handed to the compiler, the arrays that it reads, its width, the
@@ -28,7 +29,7 @@ def program_digest(run: Any, constants: list, point: dict, lanes: int, mesh: Mes
   another sweep, and neither a name nor the size of a block has a say.
   """
   seen = hashlib.sha256()
-  seen.update(jax.jit(run).lower(constants, point).as_text().encode())
+  seen.update(jax.jit(run).lower(constants, *given).as_text().encode())
   for value in constants:
     array = np.asarray(jax.random.key_data(value) if _is_key(value) else value)
     seen.update(f"{array.dtype} {array.shape}".encode())
@@ -58,9 +59,12 @@ class Store:
   is written beside its place, synchronised with the disk and renamed, so that it is there whole or
   not at all. A block whose content is not what its name says is removed and computed again.
 
+  A checkpoint is a folder `POINTS.PART.CONTENT.orbax`, of the runs of a block that are under way.
+  It is written in the same way, and goes when the next one or the block is there.
+
   Attributes:
     folder: where the blocks are.
-    damaged: how many blocks were found damaged.
+    damaged: how many blocks and checkpoints were found damaged.
   """
 
   def __init__(self, root: str | os.PathLike, digest: str):
@@ -75,10 +79,10 @@ class Store:
 
   def _sweep_away(self) -> None:
     """Removes what processes of this machine that are no more have left half-written."""
-    for path in self.folder.glob(f"*{_PART}"):
-      host, _, pid = path.name.removesuffix(_PART).partition("~")
+    for path in self.folder.glob(f"*{_PART}*"):  # orbax adds to the name of what it begins
+      host, _, pid = path.name.partition("~")
       if host == socket.gethostname() and not _alive(pid.partition("~")[0]):
-        path.unlink(missing_ok=True)
+        _remove(path)
 
   def read(self, points: Mapping[str, np.ndarray], real: int) -> list[np.ndarray] | None:
     """The leaves of a block's results, or None where it is not there or damaged."""
@@ -91,7 +95,7 @@ class Store:
         with np.load(io.BytesIO(content), allow_pickle=False) as found:
           return [found[str(i)] for i in range(len(found.files))]
     self.damaged += 1
-    path.unlink(missing_ok=True)
+    _remove(path)
     return None
 
   def write(self, points: Mapping[str, np.ndarray], real: int, leaves: list[np.ndarray]) -> None:
@@ -101,7 +105,7 @@ class Store:
     np.savez(buffer, **named)
     content, asked = buffer.getvalue(), _points_digest(points, real)
     path = self.folder / f"{asked}.{hashlib.sha256(content).hexdigest()}{_BLOCK}"
-    part = self.folder / f"{socket.gethostname()}~{os.getpid()}~{asked}{_PART}"
+    part = self._begun(asked)
     try:
       with open(part, "wb") as file:
         file.write(content)
@@ -109,10 +113,72 @@ class Store:
         os.fsync(file.fileno())
       os.replace(part, path)
     except OSError:
-      with contextlib.suppress(OSError):
-        part.unlink(missing_ok=True)
+      _remove(part)
       raise
     _sync(self.folder)
+    self._forget(asked)
+
+  def checkpoint(
+    self, points: Mapping[str, np.ndarray], real: int, part: int, carry: list[Any]
+  ) -> None:
+    """Stores what the runs of a block carry into a part, in the place of an earlier one."""
+    import orbax.checkpoint as ocp
+
+    values, asked = [np.asarray(leaf) for leaf in carry], _points_digest(points, real)
+    path = self.folder / f"{asked}.{part}.{_values_digest(values)}{_CHECKPOINT}"
+    begun = self._begun(asked)
+    try:
+      with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as saver:
+        # What has no values, orbax refuses; it is made anew from its shape.
+        some = {str(i): v for i, v in enumerate(values) if v.size}
+        saver.save(begun.absolute(), args=ocp.args.PyTreeSave(some))
+      os.replace(begun, path)
+    except BaseException:
+      for left in self.folder.glob(f"{begun.name}*"):
+        _remove(left)
+      raise
+    _sync(self.folder)
+    self._forget(asked, but=path)
+
+  def resume(
+    self, points: Mapping[str, np.ndarray], real: int, like: list[Any]
+  ) -> tuple[int, list[np.ndarray]] | None:
+    """The part that a block is at and what its runs carry into it, or None where none is stored.
+
+    Args:
+      points: of the runs.
+      real: how many they are.
+      like: arrays or shapes of what they carry.
+
+    Returns:
+      The part and the arrays.
+    """
+    import orbax.checkpoint as ocp
+
+    for path in self.folder.glob(f"{_points_digest(points, real)}.*{_CHECKPOINT}"):
+      _, part, digest, _ = path.name.split(".")
+      values = {str(i): np.zeros(v.shape, v.dtype) for i, v in enumerate(like)}
+      some = {name: value for name, value in values.items() if value.size}
+      asked = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), some)
+      with contextlib.suppress(Exception):  # a damaged file raises whatever tensorstore makes of it
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as saver:
+          found = saver.restore(path.absolute(), args=ocp.args.PyTreeRestore(restore_args=asked))
+        whole = list((values | found).values())
+        if _values_digest(whole) == digest:
+          return int(part), whole
+      self.damaged += 1
+      _remove(path)
+    return None
+
+  def _begun(self, asked: str) -> pathlib.Path:
+    """Where something is written, before it has its place."""
+    return self.folder / f"{socket.gethostname()}~{os.getpid()}~{asked}{_PART}"
+
+  def _forget(self, asked: str, but: pathlib.Path | None = None) -> None:
+    """Removes the checkpoints of a block, but the newest one."""
+    for path in self.folder.glob(f"{asked}.*{_CHECKPOINT}"):
+      if path != but:
+        _remove(path)
 
   def tell(self, stored: int, runs: int) -> None:
     """Says on stderr how to go on with a sweep that ends before its end."""
@@ -122,6 +188,22 @@ class Store:
       file=sys.stderr,
       flush=True,
     )
+
+
+def _values_digest(values: list[np.ndarray]) -> str:
+  seen = hashlib.sha256()
+  for value in values:
+    seen.update(f"{value.dtype} {value.shape} ".encode() + np.ascontiguousarray(value).tobytes())
+  return seen.hexdigest()[:32]
+
+
+def _remove(path: pathlib.Path) -> None:
+  """Removes a file or a folder, as far as that can be done."""
+  if path.is_dir():
+    shutil.rmtree(path, ignore_errors=True)
+  else:
+    with contextlib.suppress(OSError):
+      path.unlink(missing_ok=True)
 
 
 def _sync(folder: pathlib.Path) -> None:

@@ -17,6 +17,7 @@ from jax.core import eval_jaxpr
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rfjax.core import _check
+from rfjax.core._parts import Parts, cut
 from rfjax.core._progress import progress
 from rfjax.core._store import Store, program_digest
 
@@ -25,15 +26,15 @@ ACCELERATOR_LANES = 64  # fixed, so that results do not hang on the size of a sw
 PROGRESS_TICKS = 20
 _OUT_OF_MEMORY = "RESOURCE_EXHAUSTED"
 
-_STORE: contextvars.ContextVar[str | os.PathLike | None] = contextvars.ContextVar(
-  "store", default=None
+_STORE: contextvars.ContextVar[tuple[str | os.PathLike | None, int | None]] = (
+  contextvars.ContextVar("store", default=(None, None))
 )
 
 
 @contextlib.contextmanager
-def stored_in(folder: str | os.PathLike) -> Iterator[None]:
-  """Sweeps that name no store keep theirs in this folder."""
-  token = _STORE.set(folder)
+def stored_in(folder: str | os.PathLike, checkpoint_every: int | None = None) -> Iterator[None]:
+  """Sweeps that name no store keep theirs in this folder, with checkpoints of their runs."""
+  token = _STORE.set((folder, checkpoint_every))
   try:
     yield
   finally:
@@ -104,7 +105,57 @@ def _plan(runs: int, lanes: int | None, block: int | None, mesh: Mesh) -> _Plan:
   return _Plan(runs, lanes, block, devices)
 
 
-def _engine(train: Callable, names: tuple[str, ...], points: dict, plan: _Plan, mesh: Mesh):
+class _Engine(NamedTuple):
+  """A block, compiled.
+
+  Attributes:
+    call: `call(turns, points, part, carry) -> (results, carry)`, of all runs of a block.
+    shape: of one run's results.
+    carry: the shape of what one run carries from one part to the next.
+    parts: how many there are.
+    digest: what determines the bits, when called.
+  """
+
+  call: Callable
+  shape: Any
+  carry: Any
+  parts: int
+  digest: Callable[[], str]
+
+
+def _in_parts(train: Callable, one: dict, every: int | None) -> tuple[Callable, Any, int]:
+  """A part of a run, the shape of what it carries to the next one, and how many there are.
+
+  The part is `run(point, part, carry) -> (result, carry)`; a run that is not cut has one.
+  """
+  if every is None:
+    return lambda point, part, carry: (train(**point), ()), (), 1
+  whole = Parts(every)
+
+  def start(point: dict) -> Any:
+    with cut(whole):
+      train(**point)
+    return whole.left
+
+  carry = jax.eval_shape(start, one)
+  if not whole.count:
+    raise ValueError("checkpoint_every needs a train that calls rfjax.fit: leave it out")
+
+  def run(point: dict, part: Any, carry: Any) -> tuple[Any, Any]:
+    with cut(Parts(every, part, carry)) as parts:
+      return train(**point), parts.left
+
+  return run, carry, whole.count
+
+
+def _engine(
+  train: Callable,
+  names: tuple[str, ...],
+  points: dict,
+  plan: _Plan,
+  mesh: Mesh,
+  every: int | None = None,
+) -> _Engine:
   """Compiles the block: on each device a loop over its runs, `lanes` of them side by side.
 
   The loop's length is an argument. So one program serves the first, the last and the only block,
@@ -113,41 +164,43 @@ def _engine(train: Callable, names: tuple[str, ...], points: dict, plan: _Plan, 
   if isinstance(train, jax.stages.Wrapped):  # arrays inside of a jitted function stay constants
     train = inspect.unwrap(train)
   one = {name: jax.ShapeDtypeStruct((), points[name].dtype) for name in names}
-  closed, shape = jax.make_jaxpr(lambda p: train(**p), return_shape=True)(one)
-  structure = jax.tree.structure(shape)
+  part_of, carried, parts = _in_parts(train, one, every)
+  given = one, jax.ShapeDtypeStruct((), jnp.int32), carried
+  closed, both = jax.make_jaxpr(part_of, return_shape=True)(*given)
+  structure = jax.tree.structure(both)
 
-  def run(constants: list, point: dict) -> Any:
-    flat = eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(point))
+  def run(constants: list, *given: Any) -> tuple[Any, Any]:
+    flat = eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(given))
     return jax.tree.unflatten(structure, flat)
 
-  def device(constants: list, turns: jax.Array, points: dict) -> Any:
-    wide = run if plan.lanes == 1 else jax.vmap(run, in_axes=(None, 0))
-    if plan.lanes > 1:
-      points = jax.tree.map(lambda p: p.reshape(-1, plan.lanes), points)
-    length = jax.tree.leaves(points)[0].shape[0]
-    lead = (length,) if plan.lanes == 1 else (length, plan.lanes)
-    empty = jax.tree.map(lambda s: jnp.zeros(lead + s.shape, s.dtype), shape)
+  def device(constants: list, turns: jax.Array, points: dict, part: Any, carry: Any) -> Any:
+    wide = run if plan.lanes == 1 else jax.vmap(run, in_axes=(None, 0, None, 0))
+    split = lambda v: v.reshape(-1, plan.lanes, *v.shape[1:]) if plan.lanes > 1 else v
+    points, carry = jax.tree.map(split, (points, carry))
+    lead = jax.tree.leaves(points)[0].shape
+    empty = jax.tree.map(lambda s: jnp.zeros(lead + s.shape, s.dtype), both[0])
 
-    def turn(i: Any, out: Any) -> Any:
-      result = wide(constants, jax.tree.map(lambda p: p[i], points))
-      return jax.tree.map(lambda o, r: o.at[i].set(r), out, result)
+    def turn(i: Any, all_runs: Any) -> Any:
+      mine = jax.tree.map(lambda v: v[i], (points, all_runs[1]))
+      new = wide(constants, mine[0], part, mine[1])
+      return jax.tree.map(lambda v, r: v.at[i].set(r), all_runs, new)
 
-    out = jax.lax.fori_loop(0, turns[0], turn, empty)
-    if plan.lanes > 1:
-      out = jax.tree.map(lambda o: o.reshape(-1, *o.shape[2:]), out)
-    return out
+    done = jax.lax.fori_loop(0, turns[0], turn, (empty, carry))
+    join = lambda v: v.reshape(-1, *v.shape[2:]) if plan.lanes > 1 else v
+    return jax.tree.map(join, done)
 
   run_axis, everywhere = PartitionSpec(AXIS), PartitionSpec()
   block = jax.shard_map(
     device,
     mesh=mesh,
-    in_specs=(everywhere, run_axis, run_axis),
+    in_specs=(everywhere, run_axis, run_axis, everywhere, run_axis),
     out_specs=run_axis,
     check_vma=False,
   )
   constants = jax.device_put(closed.consts, NamedSharding(mesh, everywhere))
-  digest = functools.partial(program_digest, run, closed.consts, one, plan.lanes, mesh)
-  return functools.partial(jax.jit(block), constants), shape, digest
+  call = functools.partial(jax.jit(block, donate_argnums=4), constants)
+  digest = functools.partial(program_digest, run, closed.consts, given, plan.lanes, mesh)
+  return _Engine(call, both[0], carried, parts, digest)
 
 
 def _block(points: dict[str, np.ndarray], plan: _Plan, first: int) -> tuple[np.ndarray, dict, int]:
@@ -190,29 +243,46 @@ def _smaller(plan: _Plan, error: Exception) -> _Plan:
   return plan._replace(block=block)
 
 
+def _compute(engine: _Engine, plan: _Plan, points: dict, first: int, store: Store | None) -> Any:
+  """The results of the block from a run on, from where a checkpoint has left it."""
+  turns, block, real = _block(points, plan, first)
+  asked = {name: values[first : first + real] for name, values in points.items()}
+  carry = [np.zeros((plan.block, *s.shape), s.dtype) for s in jax.tree.leaves(engine.carry)]
+  part = 0
+  if store is not None and engine.parts > 1:
+    part, carry = store.resume(asked, real, carry) or (0, carry)
+  carry = jax.tree.unflatten(jax.tree.structure(engine.carry), carry)
+  out = None
+  while part < engine.parts:
+    out, carry = jax.block_until_ready(engine.call(turns, block, np.int32(part), carry))
+    part += 1
+    if store is not None and part < engine.parts:
+      store.checkpoint(asked, real, part, jax.tree.leaves(carry))
+  leaves = jax.tree.leaves(_gather(out, plan, int(turns[0]), real))
+  if store is not None:
+    store.write(asked, real, leaves)
+  return leaves
+
+
 def _run(
-  call: Callable, shape: Any, points: dict, plan: _Plan, show: bool, store: Store | None
+  engine: _Engine, points: dict, plan: _Plan, show: bool, store: Store | None
 ) -> tuple[Any, int, _Plan]:
   """The results of all runs, how many of them were stored before, and the plan at the end."""
   results, found, before = [], 0, 0
-  structure = jax.tree.structure(shape)
+  structure = jax.tree.structure(engine.shape)
   try:
     with progress(plan.runs, show) as advance:
       while found < plan.runs:
-        turns, block, real = _block(points, plan, found)
+        real = min(plan.block, plan.runs - found)
         asked = {name: values[found : found + real] for name, values in points.items()}
         leaves = None if store is None else store.read(asked, real)
+        before += 0 if leaves is None else real
         if leaves is None:
           try:
-            out = jax.block_until_ready(call(turns, block))
+            leaves = _compute(engine, plan, points, found, store)
           except jax.errors.JaxRuntimeError as error:
             plan = _smaller(plan, error)
             continue
-          leaves = jax.tree.leaves(_gather(out, plan, int(turns[0]), real))
-          if store is not None:
-            store.write(asked, real, leaves)
-        else:
-          before += real
         results.append(jax.tree.unflatten(structure, leaves))
         found += real
         advance(real)
@@ -245,6 +315,7 @@ def sweep(
   block: int | None = None,
   mesh: Mesh | None = None,
   store: str | os.PathLike | None = None,
+  checkpoint_every: int | None = None,
   progress: bool = True,
 ) -> Any:
   """Runs a training function at every point of a grid, compiled once, on all devices.
@@ -263,6 +334,10 @@ def sweep(
     store: a folder in which each finished block is kept, by all that determines its bits: the
       compiled program, the arrays that it reads, lanes and versions. Blocks that are there are not
       run again, and damaged ones are. None keeps nothing.
+    checkpoint_every: for long runs, the epochs of `fit` after which all runs of a block are set
+      down in the store, so that an interrupted sweep goes on from there, to the same bits. It takes
+      a program of its own, whose last bits may differ from those without it. Trainings that follow
+      each other, in `rounds` too, are cut one after the other.
     progress: show a bar with the time left on stderr.
 
   Returns:
@@ -286,17 +361,22 @@ def sweep(
     raise ValueError("axes must name at least one argument of train, got none")
   grid = {name: _axis(name, values) for name, values in axes.items()}
   _arguments(train, grid)
+  if store is None and checkpoint_every is None:
+    store, checkpoint_every = _STORE.get()
+  if checkpoint_every is not None:
+    _check.count("checkpoint_every", checkpoint_every)
+    if store is None:
+      raise ValueError("checkpoint_every needs a store: pass store, the folder of the checkpoints")
   mesh = run_mesh() if mesh is None else Mesh(mesh.devices, mesh.axis_names)
   product = np.array(list(itertools.product(*(range(len(v)) for v in grid.values()))))
   points = {name: _device_type(v[product[:, i]]) for i, (name, v) in enumerate(grid.items())}
   plan = _plan(len(product), lanes, block, mesh)
-  call, shape, digest = _engine(train, tuple(sorted(grid)), points, plan, mesh)
-  clash = sorted(set(shape) & set(grid)) if isinstance(shape, Mapping) else []
+  engine = _engine(train, tuple(sorted(grid)), points, plan, mesh, checkpoint_every)
+  clash = sorted(set(engine.shape) & set(grid)) if isinstance(engine.shape, Mapping) else []
   if clash:
     raise ValueError(f"train returns {clash[0]!r}, which is an axis too: rename the result")
-  store = _STORE.get() if store is None else store
-  kept = None if store is None else Store(store, digest())
-  result, before, plan = _run(call, shape, points, plan, progress, kept)
+  kept = None if store is None else Store(store, engine.digest())
+  result, before, plan = _run(engine, points, plan, progress, kept)
   attributes = {"lanes": plan.lanes, "block": plan.block, "devices": plan.devices}
   if kept is not None:
     attributes |= {"runs_found": before, "blocks_damaged": kept.damaged}

@@ -96,7 +96,7 @@ class Settings:
   batch_size: int = 128
   """Pictures a step."""
   optimizer: Literal["sgd", "adam"] = "sgd"
-  """SGD with momentum 0.9, whose learning rate falls to 0 by a cosine, or Adam at a constant one."""
+  """SGD with momentum 0.9, whose rate falls to 0 by a cosine, or Adam at a constant rate."""
   learning_rate: float = 0.05
   """Of the optimizer, at its start."""
   seeds: int = 5

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from rfjax.core import Batch, Network, Transform, _check, fit, predict, rank
+from rfjax.core._parts import map_trainings
 
 
 def deal_folds(key: jax.Array, data: Batch, count: int, *, stratified: bool = True) -> jax.Array:
@@ -110,6 +111,6 @@ def out_of_sample(
     )  # fmt: skip
     return own, predict(network, state, data.take(own)).probs
 
-  places, probs = jax.lax.map(one, jnp.arange(count), batch_size=lanes if lanes > 1 else None)
+  places, probs = map_trainings(one, jnp.arange(count), lanes)
   empty: Any = jnp.zeros((rows, data.num_classes), probs.dtype)
   return empty.at[places.reshape(-1)].set(probs.reshape(-1, data.num_classes), mode="drop")

@@ -115,9 +115,9 @@ def program(train, lanes=1):
   points = {"seed": np.arange(4, dtype=np.uint32), "q": np.float32([0.3] * 4)}
   mesh = _sweep.run_mesh()
   plan = _sweep._plan(4, lanes, 4 * lanes, mesh)
-  call, *_ = _sweep._engine(train, ("q", "seed"), points, plan, mesh)
+  call = _sweep._engine(train, ("q", "seed"), points, plan, mesh).call
   points = {name: np.resize(values, 4 * lanes) for name, values in points.items()}
-  return call.func.lower(*call.args, np.ones(4, np.int32), points)
+  return call.func.lower(*call.args, np.ones(4, np.int32), points, np.int32(0), ())
 
 
 def test_runs_need_no_collective_and_keep_their_branches():
@@ -237,15 +237,15 @@ def scarce(monkeypatch, most):
   asked, engine = [], _sweep._engine
 
   def make(*args):
-    call, *rest = engine(*args)
+    made = engine(*args)
 
-    def limited(turns, points):
+    def limited(turns, points, *state):
       asked.append(len(points["seed"]))
       if asked[-1] > most:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
-      return call(turns, points)
+      return made.call(turns, points, *state)
 
-    return limited, *rest
+    return made._replace(call=limited)
 
   monkeypatch.setattr(_sweep, "_engine", make)
   return asked
@@ -270,6 +270,8 @@ def test_other_errors_of_a_block_are_raised(monkeypatch):
   def fail(*args):
     raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-  monkeypatch.setattr(_sweep, "_engine", lambda *args, e=_sweep._engine: (fail, *e(*args)[1:]))
+  monkeypatch.setattr(
+    _sweep, "_engine", lambda *args, e=_sweep._engine: e(*args)._replace(call=fail)
+  )
   with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
     sweep()
