@@ -86,7 +86,7 @@ def hierarchical_term(
     loss = batch.loss.astype(jnp.promote_types(batch.loss.dtype, jnp.float32))
     loss, mass = jax.lax.stop_gradient((loss, batch.keep * jnp.maximum(batch.weight, 0)))
     mine = jnp.take(jnp.asarray(ids), batch.index, mode="fill", fill_value=size)
-    member = _cells.with_missing(batch).astype(loss.dtype)
+    member = jnp.maximum(_cells.with_missing(batch), 0).astype(loss.dtype)
     counted = member * mass[:, None]
     rows = group_sum(counted, mine, size)  # n_sg
     mean = ratio(group_sum(counted * loss[:, None], mine, size), rows)
@@ -94,7 +94,7 @@ def hierarchical_term(
     inner, risk = _tilt(mean, ratio(rows, of_source[:, None]), tau)
     outer, _ = _tilt(risk, ratio(of_source, jnp.sum(of_source)), t)
     of_cell = jnp.take(outer[:, None] * inner, mine, axis=0, mode="fill", fill_value=0)
-    # The sum of a row's parts is 1 but for rounding, which a tilt of 0 must not show.
+    # A row's parts add up to 1 but for rounding, which tilts of 0 must not show.
     factor = ratio(jnp.sum(member * of_cell, axis=1), jnp.sum(member, axis=1))
     return batch.replace(weight=batch.weight * factor.astype(batch.weight.dtype)), state
 

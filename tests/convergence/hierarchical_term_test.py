@@ -98,6 +98,8 @@ def test_the_slope_of_the_risk_is_that_of_the_tilted_risk(kind, t, tau):
 def test_tilts_of_zero_are_cross_entropy_to_the_bit(kind):
   for seed in range(8):
     batch, source, (mass, *_) = case(seed, kind)
+    if kind == "hard" and seed % 2:  # membership may exceed 1 by rounding
+      batch = batch.replace(group=batch.group * (1 + 1e-6))
     for zero in (0.0, -0.0):
       got = weigh(batch, source, jnp.asarray(zero), jnp.asarray(zero))
       np.testing.assert_array_equal(got.weight[mass > 0], batch.weight[mass > 0])
