@@ -44,9 +44,12 @@ from rfjax.convergence._group_noise_rates import GroupNoiseRates as GroupNoiseRa
 from rfjax.convergence._group_noise_rates import group_noise_rates as group_noise_rates
 from rfjax.convergence._group_peer import group_peer as group_peer
 from rfjax.convergence._group_surrogate import group_surrogate as group_surrogate
+from rfjax.convergence._hierarchical_term import hierarchical_term as hierarchical_term
 from rfjax.convergence._noise_tolerant_bound import noise_tolerant_bound as noise_tolerant_bound
 from rfjax.convergence._prevalence_weights import prevalence_weights as prevalence_weights
 from rfjax.convergence._proxy_equalized_odds import proxy_equalized_odds as proxy_equalized_odds
+from rfjax.convergence._robust_ensemble import predict_median as predict_median
+from rfjax.convergence._robust_ensemble import robust_ensemble as robust_ensemble
 from rfjax.convergence._soft_assignment_constraints import (
   soft_assignment_constraints as soft_assignment_constraints,
 )

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from rfjax.convergence._sources import rows_of_sources, source_ids
 from rfjax.core import Batch, Transform, _check, logistic_regression, rank, ratio, stateless
 
 AGGREGATES = ("sum", "max")
@@ -200,7 +201,7 @@ def flea(
   _check.choice("aggregate", aggregate, AGGREGATES)
   _check.number("l2", l2, 0.0, open_low=True, open_high=True)
   _check.count("steps", steps)
-  ids = _ids(source)
+  ids = source_ids(source)
   if keep is not None:
     _check.number("keep", keep, 1, int(ids.max()) + 1)
 
@@ -215,20 +216,6 @@ def flea(
   return stateless(apply, writes=("valid",))
 
 
-def _ids(source: Any) -> np.ndarray:
-  """The ids of sources, known on the host."""
-  if _check.traced(source):
-    raise ValueError("source is traced, but says how large sources are: pass integers")
-  ids, count = _check.labels("source", source, None, 2)
-  empty = np.flatnonzero(np.bincount(ids, minlength=count) == 0)
-  if count < 2 or empty.size:
-    raise ValueError(
-      f"source must have ids from 0 and a row of each, of two at least; got {count} with none of"
-      f" {empty.tolist()}"
-    )
-  return ids
-
-
 def _stack(data: Batch, source: Any) -> _Source:
   """The rows of all sources, [S, M, ...]."""
   data.require("group", by=_NAME)
@@ -237,23 +224,12 @@ def _stack(data: Batch, source: Any) -> _Source:
       f"{_NAME} needs two classes and two groups, a group for each row; got num_classes"
       f" {data.num_classes}, num_groups {data.num_groups} and a group of shape {data.group.shape}"
     )
-  ids = _ids(source)
-  if not _check.traced(data.index, data.valid):
-    last = int(np.max(np.asarray(data.index), where=np.asarray(data.valid), initial=-1))
-    if last >= len(ids):
-      raise ValueError(
-        f"source has {len(ids)} rows, but the data set has index {last}: pass all rows"
-      )
-  members = [np.flatnonzero(ids == s) for s in range(int(ids.max()) + 1)]
-  longest = max(map(len, members))
-  table = np.stack([np.pad(m, (0, longest - len(m)), constant_values=-1) for m in members])
-  # Where the row of each address stands, since rows may be in any order.
-  at = jnp.full(len(ids), -1).at[data.index].set(jnp.arange(data.num_rows), mode="drop")
-  found = jnp.where(table >= 0, at[jnp.asarray(table)], -1)
-  rows = jnp.maximum(found, 0)
+  found = rows_of_sources(source_ids(source), data)
+  there = found < data.num_rows
+  rows = jnp.where(there, found, 0)
   x = data.x.reshape(data.num_rows, -1)
   x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  return _Source(x[rows], data.y[rows], data.group[rows], data.valid[rows] & (found >= 0))
+  return _Source(x[rows], data.y[rows], data.group[rows], data.valid[rows] & there)
 
 
 def _mean(values: jax.Array, mass: jax.Array) -> jax.Array:

@@ -198,6 +198,15 @@ CASES = {
     acts="data",
     num_classes=2,
   ),
+  "hierarchical_term": Case(
+    make=lambda s: convergence.hierarchical_term(np.arange(10) % 3, -2 * s, 2 * s),
+    neutral=lambda: convergence.hierarchical_term(np.arange(10) % 3, 0.0, 0.0),
+    refused=(
+      (([0, 2],), {}),
+      (([0, 1], np.inf), {}),
+      (([0, 1],), {"tau": np.nan}),
+    ),
+  ),
   "chi_square_dro": Case(
     make=lambda s: convergence.chi_square_dro(1 - 0.9 * s),
     neutral=lambda: convergence.chi_square_dro(1.0),
