@@ -12,6 +12,7 @@ from rfjax.core._batch import Batch
 from rfjax.core._draws import permutation
 from rfjax.core._network import Network
 from rfjax.core._parts import scan_epochs
+from rfjax.core._spread import spread
 from rfjax.core._step import Step, TrainState, train_step
 from rfjax.core._transform import Transform
 
@@ -41,13 +42,13 @@ def _epoch(step: Step, view: Batch, state: TrainState, key: jax.Array, epoch: An
   """The steps of one epoch; full batch where nobody has written an order."""
   if view.order is None:
     state, metrics = step.update(
-      state, view, key=jax.random.fold_in(key, 1), step=first, epoch=epoch
+      state, spread(view), key=jax.random.fold_in(key, 1), step=first, epoch=epoch
     )
     return state, metrics, 1
 
   def body(state: TrainState, at: Any) -> tuple[TrainState, Any]:
     i, rows = at
-    batch = view.take(rows)
+    batch = spread(view.take(rows))
     return step.update(
       state, batch, key=jax.random.fold_in(key, i + 1), step=first + i, epoch=epoch
     )

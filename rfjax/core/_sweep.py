@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_jaxpr
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from rfjax.core import _check
 from rfjax.core._parts import Parts, cut
 from rfjax.core._progress import progress
+from rfjax.core._spread import over_rows, spread_over
 from rfjax.core._store import Store, program_digest
 
 AXIS = "run"
@@ -166,7 +167,8 @@ def _engine(
   one = {name: jax.ShapeDtypeStruct((), points[name].dtype) for name in names}
   part_of, carried, parts = _in_parts(train, one, every)
   given = one, jax.ShapeDtypeStruct((), jnp.int32), carried
-  closed, both = jax.make_jaxpr(part_of, return_shape=True)(*given)
+  with spread_over(mesh):
+    closed, both = jax.make_jaxpr(part_of, return_shape=True)(*given)
   structure = jax.tree.structure(both)
 
   def run(constants: list, *given: Any) -> tuple[Any, Any]:
@@ -195,9 +197,10 @@ def _engine(
     mesh=mesh,
     in_specs=(everywhere, run_axis, run_axis, everywhere, run_axis),
     out_specs=run_axis,
+    axis_names={AXIS},
     check_vma=False,
   )
-  constants = jax.device_put(closed.consts, NamedSharding(mesh, everywhere))
+  constants = [jax.device_put(c, over_rows(mesh, c)) for c in closed.consts]
   call = functools.partial(jax.jit(block, donate_argnums=4), constants)
   digest = functools.partial(program_digest, run, closed.consts, given, plan.lanes, mesh)
   return _Engine(call, both[0], carried, parts, digest)
@@ -330,7 +333,9 @@ def sweep(
       devices. 1 on CPU by default, 64 on accelerators.
     block: runs a call, and a tick of the progress bar, holds; a multiple of devices times lanes. It
       never changes a bit. Where a block does not fit into memory, half of it is tried.
-    mesh: a mesh with an axis "run"; all local devices when None.
+    mesh: a mesh with an axis "run"; all local devices when None. On a second axis "data" each run
+      is laid out over several devices, for runs too large for one: the rows of data sets and of
+      batches, which must be multiples of that axis.
     store: a folder in which each finished block is kept, by all that determines its bits: the
       compiled program, the arrays that it reads, lanes and versions. Blocks that are there are not
       run again, and damaged ones are. None keeps nothing.
