@@ -25,8 +25,11 @@ def _default_cache() -> pathlib.Path:
   return pathlib.Path(home) / "rfjax" / "xla"
 
 
-def prepare() -> str:
+def prepare(distributed: bool = False) -> str:
   """Imports JAX, set up for a command.
+
+  Args:
+    distributed: join the other processes of the job.
 
   Returns:
     The folder of the persistent compilation cache.
@@ -38,4 +41,6 @@ def prepare() -> str:
   jax.config.update("jax_compilation_cache_dir", folder)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+  if distributed:
+    jax.distributed.initialize()
   return folder

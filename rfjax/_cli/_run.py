@@ -37,6 +37,8 @@ class _Options(Generic[Settings]):
   """Folder in which finished runs are kept; the same command goes on from there."""
   checkpoint_every: int | None = None
   """Epochs after which runs under way are set down in the store, for runs that take hours."""
+  distributed: bool = False
+  """Share the runs with the other processes of a Slurm, GKE or TPU job; the first one reports."""
   progress: bool = True
   """Show the stages and how far the runs are, on stderr."""
 
@@ -127,6 +129,12 @@ def _stored(options: _Options) -> contextlib.AbstractContextManager[None]:
   return stored_in(options.store, options.checkpoint_every)
 
 
+def _reports() -> bool:
+  from rfjax.core._hosts import is_first
+
+  return is_first()
+
+
 def _check_store(command: str, options: _Options) -> None:
   every = options.checkpoint_every
   if every is not None and every < 1:
@@ -151,10 +159,12 @@ def run(command: argparse.Namespace) -> int:
       print(f"{experiment.name}: {text}", file=sys.stderr, flush=True)
 
   stage("starting JAX")
-  _device.prepare()
+  _device.prepare(options.distributed)
   stage("training")
   with _stored(options):
     result = module.run(options.settings, progress=options.progress)
+  if not _reports():
+    return 0
   _print_results(module, experiment.name, options, result)  # before anything else can fail
   stage("writing the report")
   page = module.report(result, options.out / experiment.name)

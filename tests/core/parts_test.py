@@ -176,8 +176,8 @@ def test_lanes_are_cut_too(tmp_path):
 def test_a_schedule_stays_a_branch_in_parts(tmp_path, monkeypatch):
   from rfjax.core import _sweep
 
-  made, engine = [], _sweep._engine
-  monkeypatch.setattr(_sweep, "_engine", lambda *a: made.append((a, engine(*a))) or made[-1][1])
+  made, engine = [], _sweep.engine
+  monkeypatch.setattr(_sweep, "engine", lambda *a: made.append((a, engine(*a))) or made[-1][1])
   sweep(once, tmp_path, lanes=2, checkpoint_every=3)
   (_, names, points, plan, *_), built = made[0]
   points = {name: points[name][: plan.block] for name in names}

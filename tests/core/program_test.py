@@ -110,7 +110,7 @@ def test_on_cpu_temporary_memory_does_not_grow_with_the_runs(method):
     mesh = _sweep.run_mesh(jax.devices()[:1])
     points = {"seed": np.arange(runs, dtype=np.uint32)}
     plan = _sweep._plan(runs, 1, runs, mesh)
-    call = _sweep._engine(train, ("seed",), points, plan, mesh).call
+    call = _sweep.engine(train, ("seed",), points, plan, mesh).call
     lowered = call.func.lower(*call.args, np.full(1, runs, np.int32), points, np.int32(0), ())
     return lowered.compile().memory_analysis().temp_size_in_bytes
 

@@ -65,7 +65,7 @@ def compiled(data):
   points = {"seed": np.arange(2, dtype=np.uint32), "strength": np.float32([0, 1])}
   over = mesh(2, data)
   plan = _sweep._plan(2, 1, 2, over)
-  call = _sweep._engine(make("penalty"), ("seed", "strength"), points, plan, over).call
+  call = _sweep.engine(make("penalty"), ("seed", "strength"), points, plan, over).call
   return call.func.lower(*call.args, np.ones(2, np.int32), points, np.int32(0), ()).compile()
 
 

@@ -60,7 +60,7 @@ def test_a_second_sweep_finds_everything_and_compiles_nothing(tmp_path, undistur
   def refuse(*args, **kwargs):
     raise AssertionError("ran again")
 
-  monkeypatch.setattr(rfjax.core._sweep, "_gather", refuse)
+  monkeypatch.setattr(rfjax.core._sweep, "compute", refuse)
   again = sweep(tmp_path)
   assert bits(again) == undisturbed
   assert (again.attrs["runs_found"], again.attrs["blocks_damaged"]) == (12, 0)
@@ -150,12 +150,12 @@ import jax.numpy as jnp, rfjax
 sys.path.insert(0, sys.argv[1])
 from core import store_test
 from rfjax.core import _sweep
-gather = _sweep._gather
+compute = _sweep.compute
 def slowly(*args):
   print("block", flush=True)
   time.sleep(0.05)
-  return gather(*args)
-_sweep._gather = slowly
+  return compute(*args)
+_sweep.compute = slowly
 store_test.sweep(sys.argv[2], block=2)
 """
 

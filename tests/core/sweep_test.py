@@ -115,7 +115,7 @@ def program(train, lanes=1):
   points = {"seed": np.arange(4, dtype=np.uint32), "q": np.float32([0.3] * 4)}
   mesh = _sweep.run_mesh()
   plan = _sweep._plan(4, lanes, 4 * lanes, mesh)
-  call = _sweep._engine(train, ("q", "seed"), points, plan, mesh).call
+  call = _sweep.engine(train, ("q", "seed"), points, plan, mesh).call
   points = {name: np.resize(values, 4 * lanes) for name, values in points.items()}
   return call.func.lower(*call.args, np.ones(4, np.int32), points, np.int32(0), ())
 
@@ -234,7 +234,7 @@ def test_a_result_named_as_an_axis_is_refused_before_anything_runs():
 
 def scarce(monkeypatch, most):
   """An engine whose programs hold at most so many runs; the sizes of blocks it was asked for."""
-  asked, engine = [], _sweep._engine
+  asked, engine = [], _sweep.engine
 
   def make(*args):
     made = engine(*args)
@@ -247,7 +247,7 @@ def scarce(monkeypatch, most):
 
     return made._replace(call=limited)
 
-  monkeypatch.setattr(_sweep, "_engine", make)
+  monkeypatch.setattr(_sweep, "engine", make)
   return asked
 
 
@@ -270,8 +270,6 @@ def test_other_errors_of_a_block_are_raised(monkeypatch):
   def fail(*args):
     raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
-  monkeypatch.setattr(
-    _sweep, "_engine", lambda *args, e=_sweep._engine: e(*args)._replace(call=fail)
-  )
+  monkeypatch.setattr(_sweep, "engine", lambda *args, e=_sweep.engine: e(*args)._replace(call=fail))
   with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
     sweep()
