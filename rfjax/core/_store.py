@@ -128,7 +128,7 @@ class Store:
     path = self.folder / f"{asked}.{part}.{_values_digest(values)}{_CHECKPOINT}"
     begun = self._begun(asked)
     try:
-      with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as saver:
+      with _orbax() as saver:
         # What has no values, orbax refuses; it is made anew from its shape.
         some = {str(i): v for i, v in enumerate(values) if v.size}
         saver.save(begun.absolute(), args=ocp.args.PyTreeSave(some))
@@ -161,7 +161,7 @@ class Store:
       some = {name: value for name, value in values.items() if value.size}
       asked = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), some)
       with contextlib.suppress(Exception):  # a damaged file raises whatever tensorstore makes of it
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as saver:
+        with _orbax() as saver:
           found = saver.restore(path.absolute(), args=ocp.args.PyTreeRestore(restore_args=asked))
         whole = list((values | found).values())
         if _values_digest(whole) == digest:
@@ -188,6 +188,19 @@ class Store:
       file=sys.stderr,
       flush=True,
     )
+
+
+def _orbax() -> Any:
+  """A checkpointer of this process; of several, the others do not wait for it."""
+  import orbax.checkpoint as ocp
+
+  me = jax.process_index()
+  alone = ocp.options.MultiprocessingOptions(
+    primary_host=me, active_processes={me}, barrier_sync_key_prefix="rfjax"
+  )
+  return ocp.Checkpointer(
+    ocp.PyTreeCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone
+  )
 
 
 def _values_digest(values: list[np.ndarray]) -> str:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 from core import parts_test
 
 SCRIPT = """
@@ -19,17 +18,15 @@ import numpy as np
 import rfjax
 from core import parts_test
 assert jax.process_count() == 2 and len(jax.devices()) == 4
-options = {"checkpoint_every": 3} if sys.argv[5] == "parts" else {}
 for turn in range(2):  # the second time everything is there
   found = rfjax.sweep(parts_test.once, parts_test.AXES, block=4, progress=False,
-                      store=sys.argv[4], **options)
+                      store=sys.argv[4], checkpoint_every=3)
   assert found.attrs["runs_found"] == 6 * turn, found.attrs
 np.savez(sys.argv[4] + f"/{sys.argv[3]}.npz", **parts_test.leaves(found))
 """
 
 
-@pytest.mark.parametrize("kind", ["whole", "parts"])
-def test_two_processes_give_the_bits_of_one(tmp_path, kind):
+def test_two_processes_give_the_bits_of_one(tmp_path):
   tests = str(pathlib.Path(__file__).parent.parent)
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
@@ -41,7 +38,7 @@ def test_two_processes_give_the_bits_of_one(tmp_path, kind):
   }
   started = [
     subprocess.Popen(
-      [sys.executable, "-c", SCRIPT, tests, address, str(i), str(tmp_path), kind],
+      [sys.executable, "-c", SCRIPT, tests, address, str(i), str(tmp_path)],
       env=environment,
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
@@ -51,8 +48,8 @@ def test_two_processes_give_the_bits_of_one(tmp_path, kind):
   ]
   told = [process.communicate(timeout=300)[0] for process in started]
   assert [process.returncode for process in started] == [0, 0], "\n".join(told)
-  options = {"checkpoint_every": 3, "folder": tmp_path / "one"} if kind == "parts" else {}
-  want = parts_test.leaves(parts_test.sweep(parts_test.once, **options))
+  one = parts_test.sweep(parts_test.once, tmp_path / "one", checkpoint_every=3)
+  want = parts_test.leaves(one)
   for i in range(2):
     with np.load(tmp_path / f"{i}.npz") as got:
       assert {n: got[n].tobytes() for n in want} == {n: v.tobytes() for n, v in want.items()}
