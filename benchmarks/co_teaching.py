@@ -11,15 +11,13 @@ share of the matrix-product peak. PyTorch is looked for in this Python, or in th
 import argparse
 import itertools
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+import pairs
 
 ROWS, BATCH, FORGET, RATE = 10_000, 128, 0.2, 1e-3
 STEPS = -(-ROWS // BATCH)
@@ -47,28 +45,8 @@ def _pictures() -> tuple[Any, Any]:
 def _timed(call: Callable[[], Any], repeats: int) -> dict[str, float]:
   """The median CPU and wall-clock milliseconds a step of an epoch, after one to warm up."""
   call()
-  found: dict[str, list[float]] = {"cpu": [], "wall": []}
-  for _ in range(repeats):
-    wall, cpu = time.perf_counter(), time.process_time()
-    call()
-    found["cpu"].append((time.process_time() - cpu) / STEPS * 1e3)
-    found["wall"].append((time.perf_counter() - wall) / STEPS * 1e3)
-  return {kind: statistics.median(values) for kind, values in found.items()}
-
-
-def _peak(size: int = 2048, repeats: int = 5) -> float:
-  """Operations a CPU second of a float32 matrix product, the best of some."""
-  import jax
-  import jax.numpy as jnp
-
-  a, best = jnp.ones((size, size)), float("inf")
-  product = jax.jit(jnp.matmul)
-  jax.block_until_ready(product(a, a))
-  for _ in range(repeats):
-    began = time.process_time()
-    jax.block_until_ready(product(a, a))
-    best = min(best, time.process_time() - began)
-  return 2 * size**3 / best
+  spent = pairs.seconds(call, repeats)
+  return {kind: value / STEPS * 1e3 for kind, value in spent._asdict().items()}
 
 
 def run_rfjax(network: str, repeats: int) -> dict[str, Any]:
@@ -95,7 +73,7 @@ def run_rfjax(network: str, repeats: int) -> dict[str, Any]:
   seconds = _timed(
     lambda: jax.block_until_ready(compiled(jnp.uint32(1), jnp.float32(FORGET), data)), repeats
   )
-  peak = _peak()
+  peak = pairs.peak() * 1e9
   share = flops(network) / (seconds["cpu"] / 1e3) / peak
   return seconds | {"compiling": compiling, "peak": peak, "share": share}
 
@@ -155,19 +133,14 @@ CHILDREN = {"rfjax": run_rfjax, "torch": run_torch}
 
 def _child(python: str, library: str, network: str, repeats: int) -> dict[str, Any]:
   words = [python, __file__, "--child", library, "--network", network, "--repeats", str(repeats)]
-  done = subprocess.run(words, capture_output=True, text=True)
-  if done.returncode:
-    raise SystemExit(f"co_teaching: {library} failed:\n{done.stderr.strip().splitlines()[-1]}")
-  return json.loads(done.stdout.splitlines()[-1])
+  return pairs.child(words)
 
 
-def compare(network: str, pairs: int, repeats: int, torch_python: str) -> dict[str, Any]:
+def compare(network: str, turns: int, repeats: int, torch_python: str) -> dict[str, Any]:
   """Runs both libraries in turn, and the ratio of their CPU times in each pair."""
   pythons = {"rfjax": sys.executable, "torch": torch_python}
-  found: dict[str, list[dict[str, Any]]] = {"rfjax": [], "torch": []}
-  for _ in range(pairs):
-    for library, python in pythons.items():
-      found[library].append(_child(python, library, network, repeats))
+  sides = [lambda k=k, v=v: _child(v, k, network, repeats) for k, v in pythons.items()]
+  found = dict(zip(pythons, pairs.alternate(sides, turns), strict=True))
   cpu = {library: [run["cpu"] for run in runs] for library, runs in found.items()}
   ratios = [t / r for t, r in zip(cpu["torch"], cpu["rfjax"], strict=True)]
   every = [run for runs in found.values() for run in runs]
@@ -181,7 +154,7 @@ def compare(network: str, pairs: int, repeats: int, torch_python: str) -> dict[s
     "share_of_peak": statistics.median(run["share"] for run in found["rfjax"]),
     "peak_gflops": statistics.median(run["peak"] for run in found["rfjax"]) / 1e9,
     "compiling_s": statistics.median(run["compiling"] for run in found["rfjax"]),
-    "contended": any(run["wall"] > 1.15 * run["cpu"] for run in every),
+    "contended": pairs.contended([pairs.Seconds(run["wall"], run["cpu"]) for run in every]),
   }
 
 
@@ -193,8 +166,7 @@ def main() -> None:
   parser.add_argument("--torch-python", default=sys.executable, help="a Python that has PyTorch")
   parser.add_argument("--child", choices=tuple(CHILDREN), help=argparse.SUPPRESS)
   options = parser.parse_args()
-  if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+  pairs.one_core()
   if options.child:
     print(json.dumps(CHILDREN[options.child](options.network[0], options.repeats)))
     return

@@ -13,14 +13,11 @@ notebooks' own cells and of rfjax alternate, each on one thread of the same core
 """
 
 import argparse
-import json
-import os
 import time
 from typing import Any
 
 import notebooks
-
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+import pairs
 
 # The labels, the criterion, the epochs, and the averages over five seeds that the notebooks print.
 NOTEBOOK = {
@@ -149,18 +146,16 @@ def main() -> None:
   import jax
 
   if jax.default_backend() == "cpu":
-    notebooks.one_core()
-  show = lambda case: (
-    json.dumps(case) if options.json else " ".join(f"{k} {v}" for k, v in case.items())
-  )
-  print(show({"device": jax.devices()[0].device_kind, "jax": jax.__version__}))
+    pairs.one_core()
+  show = lambda case: pairs.show(case, options.json)
+  show({"device": jax.devices()[0].device_kind, "jax": jax.__version__})
   for labels in options.labels:
     for criterion in options.criteria:
       if options.official is not None:
-        print(show(compare(labels, criterion, options)), flush=True)
+        show(compare(labels, criterion, options))
         continue
       for greedy in options.greedy:
-        print(show(measure(labels, criterion, greedy, options.seeds, options.lanes)), flush=True)
+        show(measure(labels, criterion, greedy, options.seeds, options.lanes))
 
 
 if __name__ == "__main__":

@@ -13,15 +13,12 @@ the notebook's own cells and of rfjax alternate, each on one thread of the same 
 """
 
 import argparse
-import json
-import os
 import statistics
 import time
 from typing import Any
 
 import notebooks
-
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+import pairs
 
 # The notebook's epochs, and the averages over ten seeds that it prints.
 NOTEBOOK = {
@@ -135,17 +132,15 @@ def main() -> None:
   import jax
 
   if jax.default_backend() == "cpu":
-    notebooks.one_core()
-  show = lambda case: (
-    json.dumps(case) if options.json else " ".join(f"{k} {v}" for k, v in case.items())
-  )
-  print(show({"device": jax.devices()[0].device_kind, "jax": jax.__version__}))
+    pairs.one_core()
+  show = lambda case: pairs.show(case, options.json)
+  show({"device": jax.devices()[0].device_kind, "jax": jax.__version__})
   for criterion in options.criteria:
     if options.official is None:
       case = measure(criterion, options.form, options.seeds, options.repeats, options.lanes)
     else:
       case = compare(criterion, options)
-    print(show(case), flush=True)
+    show(case)
 
 
 if __name__ == "__main__":

@@ -9,43 +9,11 @@ device, and the wall clock counts. The setting is the poisoned notebook's: 10,00
 """
 
 import argparse
-import json
-import os
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
-
-
-def _one_core() -> None:
-  if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
-def _timed(call: Callable[[], Any], repeats: int) -> dict[str, list[float]]:
-  """CPU and wall-clock seconds of some calls, after one to warm up."""
-  import jax
-
-  jax.block_until_ready(call())
-  seconds: dict[str, list[float]] = {"cpu": [], "wall": []}
-  for _ in range(repeats):
-    wall, cpu = time.perf_counter(), time.process_time()
-    jax.block_until_ready(call())
-    seconds["cpu"].append(time.process_time() - cpu)
-    seconds["wall"].append(time.perf_counter() - wall)
-  return seconds
-
-
-def peak(size: int = 2048, repeats: int = 5) -> float:
-  """GFLOP/s of a float32 matrix product, the best of some."""
-  import jax
-  import jax.numpy as jnp
-
-  a = jnp.ones((size, size))
-  product = jax.jit(jnp.matmul)
-  return 2 * size**3 / min(_timed(lambda: product(a, a), repeats)["wall"]) / 1e9
+import pairs
 
 
 def _run(lanes: int) -> tuple[Callable, Any]:
@@ -67,6 +35,7 @@ def _run(lanes: int) -> tuple[Callable, Any]:
 
 def measure(seeds: int, lanes: int, repeats: int) -> dict[str, Any]:
   """The cost of one program."""
+  import jax
   import jax.numpy as jnp
 
   function, split = _run(lanes)
@@ -74,18 +43,18 @@ def measure(seeds: int, lanes: int, repeats: int) -> dict[str, Any]:
   began = time.perf_counter()
   compiled = function.lower(numbers, split).compile()
   compiling = time.perf_counter() - began
-  seconds = _timed(lambda: compiled(numbers, split), repeats)
+  call = lambda: jax.block_until_ready(compiled(numbers, split))
+  call()
+  spent = pairs.seconds(call, repeats)
   memory = compiled.memory_analysis()
-  cpu, wall = (statistics.median(seconds[kind]) / seeds for kind in ("cpu", "wall"))
-  contended = statistics.median(seconds["wall"]) > 1.15 * statistics.median(seconds["cpu"])
   return {
     "seeds": seeds,
     "lanes": lanes,
-    "cpu_seconds_a_run": round(cpu, 4),
-    "wall_seconds_a_run": round(wall, 4),
+    "cpu_seconds_a_run": round(spent.cpu / seeds, 4),
+    "wall_seconds_a_run": round(spent.wall / seeds, 4),
     "compile_seconds": round(compiling, 2),
     "temporary_megabytes": round(memory.temp_size_in_bytes / 1e6, 2),
-    "contended": bool(contended),
+    "contended": pairs.contended([spent]),
   }
 
 
@@ -100,15 +69,11 @@ def main() -> None:
 
   on_cpu = jax.default_backend() == "cpu"
   if on_cpu:
-    _one_core()
+    pairs.one_core()
   seeds = options.seeds or ([1, 4, 16] if on_cpu else [1, 16, 64, 256, 1024, 4096])
-  device = jax.devices()[0].device_kind
-  header = {"device": device, "jax": jax.__version__, "gemm_gflops": round(peak(), 1)}
-  print(json.dumps(header) if options.json else " ".join(f"{k} {v}" for k, v in header.items()))
+  pairs.show(pairs.header(), options.json)
   for count in seeds:
-    case = measure(count, 1 if on_cpu else count, options.repeats)
-    text = " ".join(f"{k} {v}" for k, v in case.items())
-    print(json.dumps(case) if options.json else text, flush=True)
+    pairs.show(measure(count, 1 if on_cpu else count, options.repeats), options.json)
 
 
 if __name__ == "__main__":

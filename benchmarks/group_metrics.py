@@ -3,36 +3,21 @@
     python benchmarks/group_metrics.py [--rows 1000000] [--groups 10] [--pairs 3] [--repeats 20]
 
 Selection rate, true and false positive rate, accuracy and precision of hard predictions, of each
-group. The two alternate; a pair is one call of MetricFrame and the median of some calls of the
-compiled program, and what is printed is the median over the pairs. `device` has its arrays on the
-device already, `numpy` brings them there in each call. Ratios of CPU seconds say what other
-programs disturb less than the clock.
+group, on one core. The two alternate; a pair is one call of MetricFrame and the median of some
+calls of the compiled program, and what is printed is the median over the pairs. `device` has its
+arrays on the device already, `numpy` brings them there in each call. Ratios of CPU seconds say
+what other programs disturb less than the clock.
 """
 
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+import pairs
 
 NAMES = ("selection_rate", "true_positive_rate", "false_positive_rate", "accuracy", "precision")
-
-
-class Seconds(NamedTuple):
-  """What a call takes, by the clock and of the processor."""
-
-  wall: float
-  cpu: float
-
-
-def _seconds(call: Callable[[], Any], repeats: int = 1) -> Seconds:
-  found = []
-  for _ in range(repeats):
-    wall, cpu = time.perf_counter(), time.process_time()
-    call()
-    found.append((time.perf_counter() - wall, time.process_time() - cpu))
-  return Seconds(*map(statistics.median, zip(*found, strict=True)))
 
 
 def _ours(groups: int) -> Callable[..., Any]:
@@ -64,15 +49,16 @@ def _theirs(y: Any, y_pred: Any, group: Any) -> Any:
 
 def main() -> None:
   """Prints seconds of both, and how many times faster this library is."""
-  import jax.numpy as jnp
-  import numpy as np
-
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--rows", type=int, default=1_000_000)
   parser.add_argument("--groups", type=int, default=10)
   parser.add_argument("--pairs", type=int, default=3)
   parser.add_argument("--repeats", type=int, default=20)
   options = parser.parse_args()
+  pairs.one_core()
+  import jax.numpy as jnp
+  import numpy as np
+
   rng = np.random.default_rng(0)
   sizes = (2, 2, options.groups)
   arrays = [rng.integers(size, size=options.rows, dtype=np.int32) for size in sizes]
@@ -80,19 +66,17 @@ def main() -> None:
   part = [v[:10_000] for v in arrays]
   np.testing.assert_allclose(np.transpose(ours(*part)), _theirs(*part), rtol=1e-5)
   ours(*there)
-  pairs = [
+  turns = pairs.alternate(
     (
-      _seconds(lambda: _theirs(*arrays)),
-      _seconds(lambda: ours(*there), options.repeats),
-      _seconds(lambda: ours(*arrays), options.repeats),
-    )
-    for _ in range(options.pairs)
-  ]
+      lambda: pairs.seconds(lambda: _theirs(*arrays)),
+      lambda: pairs.seconds(lambda: ours(*there), options.repeats),
+      lambda: pairs.seconds(lambda: ours(*arrays), options.repeats),
+    ),
+    options.pairs,
+  )
   result: dict[str, Any] = {"rows": options.rows, "groups": options.groups}
-  for clock in Seconds._fields:
-    fairlearn, device, numpy = (
-      [getattr(seconds, clock) for seconds in column] for column in zip(*pairs, strict=True)
-    )
+  for clock in pairs.Seconds._fields:
+    fairlearn, device, numpy = ([getattr(spent, clock) for spent in side] for side in turns)
     faster = lambda own: round(
       statistics.median(a / b for a, b in zip(fairlearn, own, strict=True))
     )

@@ -1,12 +1,11 @@
 """What the benchmarks of FairBatch and FairRobust share: runs of their notebooks beside ours."""
 
-import json
 import os
 import statistics
-import subprocess
-import time
 from collections.abc import Callable
 from typing import Any
+
+import pairs
 
 # Runs the cells of a notebook for one seed, on the CPU: nothing is moved elsewhere, and targets [N]
 # for inputs [N, 1], which newer versions of PyTorch refuse, are what the authors' version took.
@@ -39,12 +38,6 @@ print(json.dumps([seconds, float(found["Acc"]), float(found[disparity])]), file=
 WORDS = {"equal_opportunity": "eqopp", "equalized_odds": "eqodds", "demographic_parity": "dp"}
 
 
-def one_core() -> None:
-  """Keeps this process, and those that it starts, on one core."""
-  if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
 def compare(
   ours: Callable[[], Any],
   runs: int,
@@ -52,7 +45,7 @@ def compare(
   python: str,
   notebook: str,
   criterion: str,
-  pairs: int,
+  turns: int,
 ) -> dict[str, Any]:
   """Runs a notebook's own cells and a program of some runs by turns; medians of CPU seconds a run.
 
@@ -63,27 +56,26 @@ def compare(
     python: a Python that has PyTorch.
     notebook: the notebook's file.
     criterion: a key of `WORDS`.
-    pairs: how many of each.
+    turns: how many of each.
 
   Returns:
     The medians, their ratio, and what the notebook found.
   """
   import jax
 
-  jax.block_until_ready(ours())
-  official, mine, found = [], [], []
-  for seed in range(pairs):
-    command = [python, "-c", _RUNNER, os.path.abspath(folder), notebook, WORDS[criterion]]
-    told = subprocess.run([*command, str(seed)], check=True, capture_output=True, text=True)
-    seconds, *measured = json.loads(told.stdout)
-    official.append(seconds)
-    found.append([round(v, 4) for v in measured])
-    began = time.process_time()
-    jax.block_until_ready(ours())
-    mine.append((time.process_time() - began) / runs)
+  command = [python, "-c", _RUNNER, os.path.abspath(folder), notebook, WORDS[criterion]]
+  call, seeds = lambda: jax.block_until_ready(ours()), iter(range(turns))
+  call()
+  sides = (
+    lambda: pairs.child([*command, str(next(seeds))]),
+    lambda: pairs.seconds(call).cpu / runs,
+  )
+  told, mine = pairs.alternate(sides, turns)
+  official = [seconds for seconds, *_ in told]
+  found = [[round(v, 4) for v in measured] for _, *measured in told]
   theirs, us = statistics.median(official), statistics.median(mine)
   return {
-    "pairs": pairs,
+    "pairs": turns,
     "lanes": runs,
     "official_cpu_seconds": round(theirs, 3),
     "official_found": found,

@@ -195,11 +195,9 @@ def kth_largest(values: jax.Array, k: Any) -> jax.Array:
     >>> float(kth_largest(jnp.array([3.0, -1.0, 2.0]), 2))
     2.0
   """
-  kind = jnp.dtype(f"uint{values.dtype.itemsize * 8}")
-  width, top = kind.itemsize * 8, jnp.array(1, kind) << (kind.itemsize * 8 - 1)
-  bits = jax.lax.bitcast_convert_type(values + 0.0, kind)  # -0.0 becomes 0.0
-  # Negative floats have the sign bit, and grow as the other bits fall.
-  ordered = jnp.where(bits >= top, ~bits, bits | top)
+  ordered = ordered_bits(values)
+  kind, width = ordered.dtype, ordered.dtype.itemsize * 8
+  top = jnp.array(1, kind) << (width - 1)
 
   def body(i: Any, found: jax.Array) -> jax.Array:
     candidate = found | (top >> jnp.asarray(i).astype(kind))
@@ -209,6 +207,16 @@ def kth_largest(values: jax.Array, k: Any) -> jax.Array:
   back = jax.lax.bitcast_convert_type(jnp.where(found >= top, found ^ top, ~found), values.dtype)
   beyond = jnp.where(k < 1, jnp.inf, -jnp.inf).astype(values.dtype)
   return jnp.where((k < 1) | (k > values.size), beyond, back)
+
+
+def ordered_bits(values: jax.Array) -> jax.Array:
+  """Unsigned integers [n] in the order of floats [n], none of them NaN."""
+  kind = jnp.dtype(f"uint{values.dtype.itemsize * 8}")
+  top = jnp.array(1, kind) << (kind.itemsize * 8 - 1)
+  # Not values + 0.0, which compilers take for values: -0.0 would be below 0.0.
+  bits = jax.lax.bitcast_convert_type(jnp.where(values == 0, 0, values), kind)
+  # Negative floats have the sign bit, and grow as the other bits fall.
+  return jnp.where(bits >= top, ~bits, bits | top)
 
 
 def quantile(values: jax.Array, share: Any, mask: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from rfjax.selection._elements import (
   class_counts,
   labels_and_probs,
   of_label,
-  place_in_class,
+  smallest_in_class,
   square,
 )
 
@@ -158,21 +158,22 @@ def _pruned(
 ) -> jax.Array:
   """The marks of the rules that count, bool [N]."""
   classes = probs.shape[1]
-  totals = class_counts(y, mask, classes)
+  totals, own = class_counts(y, mask, classes), of_label(probs, y)
   flips, kept = _prune_counts(joint, frac_noise, min_examples)
   # Of a class with one row nothing is pruned, whatever is spared.
   enough = mask & (totals > jnp.maximum(min_examples, 1))[y]
   marks = enough
   if prune != "noise_rate":
     number = totals - kept if num_to_remove is None else jnp.asarray(num_to_remove)
-    marks = marks & (place_in_class(of_label(probs, y), y, mask, totals) < number[y])
+    marks = marks & smallest_in_class(own, number, y, mask)
   if prune != "class":
 
     def of_class(found: jax.Array, j: jax.Array) -> tuple[jax.Array, None]:
-      closeness = jnp.take(probs, j, axis=-1) - of_label(probs, y)
-      first = place_in_class(-closeness, y, mask, totals) < flips[y, j]
+      closeness = jnp.take(by_class, j, axis=0) - own
+      first = smallest_in_class(-closeness, flips[:, j], y, mask)
       return found | ((y != j) & first), None
 
+    by_class = probs.T
     marks = marks & jax.lax.scan(of_class, jnp.zeros_like(mask), jnp.arange(classes))[0]
   return marks
 

@@ -14,6 +14,7 @@ from cleanlab.count import compute_confident_joint, estimate_latent
 import rfjax
 from rfjax import architectures, selection
 from rfjax.selection._confident_joint import shared_out as exactly
+from rfjax.selection._elements import smallest_in_class
 
 PEER = {  # ours, and theirs
   "noise_rate": "prune_by_noise_rate",
@@ -171,6 +172,30 @@ def test_large_counts_are_shared_out_exactly():
   totals = np.array([1_999_993, 100_000_007, 0])
   exact, _ = shared_out(counts, totals)
   np.testing.assert_array_equal(exactly(jnp.asarray(counts), jnp.asarray(totals)), exact)
+
+
+@pytest.mark.parametrize("x64", [False, True])
+def test_the_smallest_of_each_class_are_those_of_a_sort(x64):
+  """With ties, both zeros, rows that do not count, and numbers from none to more than there are."""
+  rows, classes = 300, 4
+  mark = jax.jit(smallest_in_class)
+  for seed in range(12):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=rows) * 10.0 ** rng.integers(-9, 9, rows)
+    if seed % 3:
+      values = np.round(rng.normal(size=rows) * seed)
+    values *= rng.choice([-1, 1], rows)  # makes -0.0 as well
+    y, mask = rng.integers(0, classes - seed % 2, rows), rng.random(rows) < 0.8
+    number = rng.permutation([0, rng.integers(1, 30), rng.integers(1, 60), rows])
+    with jax.enable_x64(x64):
+      values = jnp.asarray(values)
+      arguments = jnp.asarray(number, jnp.int32), jnp.asarray(y, jnp.int32), jnp.asarray(mask)
+      found, values = np.asarray(mark(values, *arguments)), np.asarray(values)
+    expected = np.zeros(rows, bool)
+    for k in range(classes):
+      of_class = np.flatnonzero(mask & (y == k))
+      expected[of_class[np.argsort(values[of_class])[: number[k]]]] = True
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_a_run_of_many_is_the_single_run():
