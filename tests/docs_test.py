@@ -88,6 +88,12 @@ def test_the_recipes_of_the_compositions_run():
   assert names["penalised"].params.keys() == names["worst"].params.keys()
 
 
+def test_the_sweep_of_the_page_on_scaling_runs(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  names = _run(ROOT / "docs" / "scaling.md", ("epochs=20", "epochs=2"), ("every=10", "every=1"))
+  assert names["result"].attrs["runs_found"] == 0 and list(tmp_path.glob("runs/*/*.npz"))
+
+
 def test_nothing_names_a_place_of_one_machine():
   home = re.compile(r"/(?:root|home)/\w")
   texts = [*ROOT.glob("rfjax/**/*.py"), *ROOT.glob("docs/*.md"), *ROOT.glob("*.txt")]
