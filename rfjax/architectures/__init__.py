@@ -14,6 +14,7 @@ from rfjax.architectures._generative_classifier import (
 from rfjax.architectures._generative_classifier import generative_log_probs as generative_log_probs
 from rfjax.architectures._masked_channel import masked_channel as masked_channel
 from rfjax.architectures._masked_channel import masked_transition as masked_transition
+from rfjax.architectures._mixed_precision import mixed_precision as mixed_precision
 from rfjax.architectures._nlnn import NLNNState as NLNNState
 from rfjax.architectures._nlnn import nlnn as nlnn
 from rfjax.architectures._nlnn_rounds import nlnn_rounds as nlnn_rounds

@@ -1,0 +1,108 @@
+"""Networks that compute in half precision, against themselves in float32."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen
+
+import rfjax
+from rfjax import architectures, metrics
+from rfjax.fairness import inprocessing
+
+KEY = jax.random.key(0)
+X = jnp.asarray(np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32))
+
+
+class Normed(linen.Module):
+  """Batch normalisation between two layers."""
+
+  @linen.compact
+  def __call__(self, x, training=False):
+    h = linen.relu(linen.Dense(16)(x))
+    h = linen.BatchNorm(use_running_average=not training, momentum=0.5)(h)
+    return linen.Dense(2)(h), h
+
+
+NETWORKS = {
+  "mlp": lambda: architectures.mlp([16], 2),
+  "logistic": architectures.logistic,
+  "normed": lambda: architectures.from_linen(Normed(), train_argument="training"),
+}
+
+
+@functools.cache
+def pair(kind):
+  return NETWORKS[kind](), architectures.mixed_precision(NETWORKS[kind]())
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_it_says_nearly_the_same_in_float32(kind, train):
+  whole, half = pair(kind)
+  params, stats = half.init(KEY, X)
+  assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((params, stats)))
+  want, got = (n.apply(params, stats, X, key=KEY, train=train) for n in (whole, half))
+  for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(got), strict=True):
+    assert b.dtype == jnp.float32
+    np.testing.assert_allclose(a, b, atol=0.05)
+  assert not np.array_equal(want[0], got[0])  # so there is something to compare
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_products_and_their_gradients_are_in_half_precision(kind):
+  _, half = pair(kind)
+  params, stats = half.init(KEY, X)
+
+  def loss(params):
+    return jnp.sum(half.apply(params, stats, X, key=KEY, train=True)[0] ** 2)
+
+  gradient = jax.grad(loss)
+  assert all(g.dtype == jnp.float32 for g in jax.tree.leaves(jax.eval_shape(gradient, params)))
+  text = jax.jit(gradient).lower(params).as_text()
+  products = [line for line in text.splitlines() if "dot_general" in line]
+  assert len(products) >= 2 and all("bf16" in line for line in products)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_not_wider_stays_as_it_is(dtype):
+  network = architectures.mlp([16], 2)
+  with jax.enable_x64(dtype == "float64"):
+    x = X.astype(dtype)
+    params, stats = network.init(KEY, x)
+    want = network.apply(params, stats, x, key=KEY, train=True)[0]
+    same = architectures.mixed_precision(network, "float32")
+    got = same.apply(params, stats, x, key=KEY, train=True)[0]
+  if dtype == "float32":
+    np.testing.assert_array_equal(got, want)
+  assert got.dtype == jnp.float32
+
+
+def test_pixels_are_divided_before():
+  network = architectures.mixed_precision(architectures.logistic())
+  params, stats = network.init(KEY, X)
+  params = {"kernel": jnp.ones((6, 1)), "bias": jnp.zeros(1)}
+  said = network.apply(params, stats, jnp.full((1, 6), 255, jnp.uint8), key=KEY, train=False)[0]
+  assert said.tolist() == [[0.0, 6.0]]
+
+
+def test_it_trains_with_a_penalty_as_in_float32():
+  data = rfjax.data.zafar(KEY, 200)
+  method = inprocessing.gap(0.5)
+
+  def train(network):
+    state, log = rfjax.fit(network, method, optax.adam(0.05), data, key=KEY, epochs=40)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((state.params, log)))
+    said = rfjax.predict(network, state, data)
+    return metrics.accuracy(said), metrics.demographic_parity_difference(said)
+
+  want, got = (jax.jit(functools.partial(train, network))() for network in pair("mlp"))
+  np.testing.assert_allclose(got, want, atol=0.03)
+
+
+def test_refuses():
+  with pytest.raises(ValueError, match=r"dtype must be one of .*int8"):
+    architectures.mixed_precision(architectures.logistic(), "int8")
