@@ -84,6 +84,21 @@ def test_two_devices_change_no_bit(result):
   same_bits(sweep(devices=2), result)
 
 
+def test_convolutions_keep_their_bits_too():
+  data = Batch.from_arrays(RNG.normal(size=(16, 6, 6, 1)), RNG.integers(0, 3, 16))
+  network = architectures.cnn([3], num_classes=3)
+
+  def train(seed, q):
+    method = rfjax.losses.gce(q)
+    key, tx = jax.random.key(seed), optax.sgd(0.5)
+    state, log = fit(network, method, tx, data, key=key, epochs=2, batch_size=8)
+    return {"risk": log.risk, "params": state.params}
+
+  few = sweep({"seed": [0, 3], "q": [0.3]}, train, devices=2)
+  many = sweep({"seed": [5, 3, 1, 2, 0, 4], "q": [0.7, 0.3]}, train, block=8)
+  same_bits(few, many.sel(seed=[0, 3], q=[0.3]))
+
+
 def test_one_device_agrees_to_the_last_place_or_so(result):
   chex.assert_trees_all_close(leaves(sweep(devices=1)), leaves(result), rtol=1e-5, atol=1e-6)
 
