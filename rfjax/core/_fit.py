@@ -12,7 +12,7 @@ from rfjax.core._batch import Batch
 from rfjax.core._draws import permutation
 from rfjax.core._network import Network
 from rfjax.core._step import Step, TrainState, train_step
-from rfjax.core._transform import Transform
+from rfjax.core._transform import DefaultOrder, Transform
 
 
 class Log(NamedTuple):
@@ -117,12 +117,13 @@ def fit(
     def body(carry: tuple[TrainState, Any], epoch: Any) -> Any:
       state, first = carry
       epoch_key = jax.random.fold_in(lane_key, epoch)
-      shuffled = data
+      shuffled, extra = data, {}
       if batch_size is not None:
-        order = random_order(jax.random.fold_in(order_key, epoch), rows, batch_size)
-        shuffled = data.replace(order=order)
+        draw = lambda: random_order(jax.random.fold_in(order_key, epoch), rows, batch_size)
+        shuffled = data.replace(order=draw())
+        extra["default_order"] = DefaultOrder(shuffled.order, draw)
       refresh_key = jax.random.fold_in(epoch_key, 0)
-      view, state = step.refresh(state, shuffled, key=refresh_key, epoch=epoch, step=first)
+      view, state = step.refresh(state, shuffled, key=refresh_key, epoch=epoch, step=first, **extra)
       sampled = view.order is not shuffled.order
       state, metrics, steps = _epoch(
         wary if sampled else step, view, state, epoch_key, epoch, first
