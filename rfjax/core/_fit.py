@@ -36,6 +36,11 @@ def random_order(key: jax.Array, rows: int, batch_size: int) -> jax.Array:
   return jnp.pad(order, (0, steps * batch_size - rows), constant_values=rows).reshape(steps, -1)
 
 
+def _default_order(key: jax.Array, rows: int, batch_size: int) -> DefaultOrder:
+  draw = lambda: random_order(key, rows, batch_size)
+  return DefaultOrder(draw(), draw)
+
+
 def _epoch(step: Step, view: Batch, state: TrainState, key: jax.Array, epoch: Any, first: Any):
   """The steps of one epoch; full batch where nobody has written an order."""
   if view.order is None:
@@ -119,9 +124,8 @@ def fit(
       epoch_key = jax.random.fold_in(lane_key, epoch)
       shuffled, extra = data, {}
       if batch_size is not None:
-        draw = lambda: random_order(jax.random.fold_in(order_key, epoch), rows, batch_size)
-        shuffled = data.replace(order=draw())
-        extra["default_order"] = DefaultOrder(shuffled.order, draw)
+        default = _default_order(jax.random.fold_in(order_key, epoch), rows, batch_size)
+        shuffled, extra = data.replace(order=default.order), {"default_order": default}
       refresh_key = jax.random.fold_in(epoch_key, 0)
       view, state = step.refresh(state, shuffled, key=refresh_key, epoch=epoch, step=first, **extra)
       sampled = view.order is not shuffled.order
