@@ -122,7 +122,9 @@ def compare(labels: str, criterion: str, options: argparse.Namespace) -> dict[st
   epochs = NOTEBOOK[labels, criterion][0]
   ours = _program(criterion, "prefix", epochs, runs, options.lanes).lower(*rows).compile()
   where = options.official, options.python, f"FairRobust_synthetic_{NAMES[labels]}.ipynb"
-  found = notebooks.compare(lambda: ours(*rows), runs, *where, criterion, options.pairs)
+  found = notebooks.compare(
+    lambda: ours(*rows), runs, notebooks.sampler(*where, criterion), options.pairs
+  )
   return {"labels": labels, "criterion": criterion} | found
 
 

@@ -110,7 +110,9 @@ def compare(criterion: str, options: argparse.Namespace) -> dict[str, Any]:
   rows, runs = _rows(), options.lanes or 1
   ours = _program(criterion, "fairbatch", runs, options.lanes).lower(*rows).compile()
   where = options.official, options.python, "FairBatch_Synthetic.ipynb"
-  found = notebooks.compare(lambda: ours(*rows), runs, *where, criterion, options.pairs)
+  found = notebooks.compare(
+    lambda: ours(*rows), runs, notebooks.sampler(*where, criterion), options.pairs
+  )
   return {"criterion": criterion} | found
 
 

@@ -7,6 +7,7 @@ from rfjax.core._batch import Truth as Truth
 from rfjax.core._channel import conditional as conditional
 from rfjax.core._channel import log_transition as log_transition
 from rfjax.core._channel import through as through
+from rfjax.core._draws import by_address as by_address
 from rfjax.core._draws import count as count
 from rfjax.core._draws import kth_largest as kth_largest
 from rfjax.core._draws import permutation as permutation

@@ -86,6 +86,26 @@ def _by_random_words(words: jax.Array) -> jax.Array:
   return order.astype(jnp.int32)
 
 
+def by_address(index: jax.Array) -> jax.Array:
+  """The rows by ascending index, as a sort finds them; none is made where they stand so already.
+
+  Args:
+    index: `Batch.index`.
+
+  Returns:
+    The rows, int32 [B].
+
+  Examples:
+    >>> import jax.numpy as jnp
+    >>> from rfjax.core import by_address
+    >>> by_address(jnp.array([7, 2, 5])).tolist()
+    [1, 2, 0]
+  """
+  sort = lambda: jnp.argsort(index).astype(jnp.int32)
+  as_they_stand = lambda: jnp.arange(index.size, dtype=jnp.int32)
+  return jax.lax.cond(jnp.all(index[:-1] <= index[1:]), as_they_stand, sort)
+
+
 def stable_order(values: jax.Array, index: jax.Array | None = None) -> jax.Array:
   """The rows by ascending value; equal ones go by index, else by row number.
 
@@ -106,7 +126,7 @@ def stable_order(values: jax.Array, index: jax.Array | None = None) -> jax.Array
     [1, 0, 2]
   """
   if index is not None:
-    first = jnp.argsort(index).astype(jnp.int32)
+    first = by_address(index)
     return first[stable_order(values[first])]
   if values.dtype != jnp.float32 or values.size > _MOST_ROWS:
     return jnp.argsort(values).astype(jnp.int32)

@@ -14,7 +14,7 @@ from rfjax.core._network import Network
 from rfjax.core._parts import scan_epochs
 from rfjax.core._spread import spread
 from rfjax.core._step import Step, TrainState, train_step
-from rfjax.core._transform import Transform
+from rfjax.core._transform import DefaultOrder, Transform
 
 
 class Log(NamedTuple):
@@ -36,6 +36,11 @@ def random_order(key: jax.Array, rows: int, batch_size: int) -> jax.Array:
   steps = -(-rows // batch_size)
   order = permutation(key, rows)
   return jnp.pad(order, (0, steps * batch_size - rows), constant_values=rows).reshape(steps, -1)
+
+
+def _default_order(key: jax.Array, rows: int, batch_size: int) -> DefaultOrder:
+  draw = lambda: random_order(key, rows, batch_size)
+  return DefaultOrder(draw(), draw)
 
 
 def _epoch(step: Step, view: Batch, state: TrainState, key: jax.Array, epoch: Any, first: Any):
@@ -116,12 +121,12 @@ def fit(
 
   def advance(state: TrainState, lane: Any, first: Any, epoch: Any) -> tuple[TrainState, Any, Log]:
     epoch_key = jax.random.fold_in(jax.random.fold_in(run_key, lane), epoch)
-    shuffled = data
+    shuffled, extra = data, {}
     if batch_size is not None:
-      order = random_order(jax.random.fold_in(order_key, epoch), rows, batch_size)
-      shuffled = data.replace(order=order)
+      default = _default_order(jax.random.fold_in(order_key, epoch), rows, batch_size)
+      shuffled, extra = data.replace(order=default.order), {"default_order": default}
     refresh_key = jax.random.fold_in(epoch_key, 0)
-    view, state = step.refresh(state, shuffled, key=refresh_key, epoch=epoch, step=first)
+    view, state = step.refresh(state, shuffled, key=refresh_key, epoch=epoch, step=first, **extra)
     sampled = view.order is not shuffled.order
     state, metrics, steps = _epoch(wary if sampled else step, view, state, epoch_key, epoch, first)
     observed = () if observe is None else observe(state, view)

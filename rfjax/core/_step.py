@@ -100,12 +100,12 @@ def train_step(
     return TrainState(params, stats, method.init(data, key=key, spec=spec), tx.init(params))
 
   def refresh(
-    state: TrainState, data: Batch, *, key: jax.Array, epoch: Any, step: Any = 0
+    state: TrainState, data: Batch, *, key: jax.Array, epoch: Any, step: Any = 0, **extra: Any
   ) -> tuple[Batch, TrainState]:
     forward = asker(state.stats, key, False)
     filled = forward(state.params, data)
     view, method_state = method.refresh(
-      filled, state.method, state.params, key=key, step=step, epoch=epoch, forward=forward
+      filled, state.method, state.params, key=key, step=step, epoch=epoch, forward=forward, **extra
     )
     return view.drain(data, filled), state._replace(method=method_state)
 

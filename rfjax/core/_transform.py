@@ -218,6 +218,27 @@ def _pad_order(order: jax.Array | None, shape: tuple[int, ...], empty: int) -> j
   return jnp.pad(order, widths, constant_values=empty)
 
 
+class DefaultOrder(NamedTuple):
+  """The order that `fit` has drawn for an epoch, and how: what reads it in a branch draws it there.
+
+  Attributes:
+    order: int32 [steps, batch].
+    draw: draws it again, to the bit.
+  """
+
+  order: jax.Array
+  draw: Callable[[], jax.Array]
+
+
+def _in_branch(flow: Batch, extra: dict[str, Any]) -> tuple[Batch, dict[str, Any]]:
+  """Draws the default order inside a branch: as an operand it would be drawn for the other too."""
+  default = extra.get("default_order")
+  if default is None or flow.order is not default.order:
+    return flow, extra
+  order = default.draw()
+  return flow.replace(order=order), extra | {"default_order": default._replace(order=order)}
+
+
 def when(
   predicate: Callable[[Any, Any], Any], a: Transform, otherwise: Transform = identity
 ) -> Transform:
@@ -250,12 +271,16 @@ def when(
       extra |= {"step": step, "epoch": epoch}
       first, second = state
 
+      def act(t: Transform, state: State) -> tuple[Batch, State]:
+        seen, more = _in_branch(flow, extra)
+        return getattr(t, name)(seen, state, params, **more)
+
       def yes() -> tuple[Batch, State]:
-        new, new_first = getattr(a, name)(flow, first, params, **extra)
+        new, new_first = act(a, first)
         return new, (new_first, second)
 
       def no() -> tuple[Batch, State]:
-        new, new_second = getattr(otherwise, name)(flow, second, params, **extra)
+        new, new_second = act(otherwise, second)
         return new, (first, new_second)
 
       if name == "refresh":

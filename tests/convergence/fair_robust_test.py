@@ -21,8 +21,7 @@ LIMIT, WARM, EPOCHS = 48, 5, 70
 @functools.partial(jax.jit, static_argnums=(5, 6))
 def marks(loss, y, z, shares, limit, kind, skip):
   def one(loss, y, z, shares, limit):
-    cell = jax.nn.one_hot(y * (kind + 1) + z, shares.shape[0] * (kind + 1), dtype=loss.dtype)
-    cell = cell.reshape(-1, shares.shape[0], kind + 1)
+    cell = y * (kind + 1) + z
     return _fair_robust._fair_smallest(loss, cell, jnp.arange(y.size), shares, limit, skip=skip)
 
   return jax.vmap(one)(loss, y, z, shares, limit)

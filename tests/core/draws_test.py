@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import rfjax
-from rfjax.core import _draws, permutation, rank, stable_order, uniform
+from rfjax.core import _draws, by_address, permutation, rank, stable_order, uniform
 
 KEY = jax.random.key(0)
 
@@ -95,6 +95,14 @@ def test_words_that_share_their_high_bits_are_in_order_too(high):
       words = rng.integers(high, size=size, dtype=np.uint32 if high < 2**32 else np.uint64)
       words = words.astype(np.uint32)
       np.testing.assert_array_equal(order(words), np.argsort(words, kind="stable"))
+
+
+@pytest.mark.parametrize(
+  "index", [[5], [0, 1, 2, 3], [3, 0, 2, 1], [0, 2, 2, 2**31 - 1, 2**31 - 1], [2, 2, 0, 0]]
+)
+def test_rows_by_address_are_those_of_a_stable_sort(index):
+  index = jnp.array(index)
+  np.testing.assert_array_equal(jax.jit(by_address)(index), np.argsort(index, kind="stable"))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])

@@ -117,6 +117,19 @@ def test_full_batch_equals_numpy(data):
   agrees_with_oracle(run(data, batch_size=None, epochs=3), [[np.arange(N)]] * 3)
 
 
+def test_a_sampler_with_a_schedule_leaves_the_default_order_to_the_other_epochs(data, plain):
+  mine = jnp.array([[0, 0, 1], [N, 2, N], [6, 5, 4]])
+  sampler = Transform(refresh=lambda d, s, p=None, **_: (d.replace(order=mine), s))
+  late = rfjax.when(lambda step, epoch: epoch >= 2, rfjax.when(lambda *_: True, sampler))
+  train = lambda d: run(d, late, epochs=3, observe=lambda state, view: view.order)[1].observed
+  orders = train(data)
+  np.testing.assert_array_equal(orders[:2], plain[1].observed[0][:2])
+  np.testing.assert_array_equal(orders[2], mine)
+  program = jax.jit(train).lower(data).compile().as_text()
+  sorts = [line for line in program.splitlines() if " sort(" in line]
+  assert sorts and all("cond/branch" in line for line in sorts)
+
+
 def test_an_order_written_by_refresh_is_served_for_its_epoch(data, plain):
   mine = jnp.array([[0, 0, 1], [N, 2, N], [6, 5, 4]])
   sampler = Transform(
