@@ -100,9 +100,9 @@ def _plain(run: Run) -> Transform:
 
 
 def _s_model(run: Run) -> Callable[..., Any]:
-  """The first training stops early, as the authors' does, before it knows labels by heart."""
+  """The first training stops early, and the second goes on with its network, as the authors' do."""
   first = max(run.epochs // 5, 1)
-  return functools.partial(architectures.s_model_rounds, first_epochs=first)
+  return functools.partial(architectures.s_model_rounds, first_epochs=first, go_on=True)
 
 
 def _selfie(run: Run) -> Callable[..., Any]:

@@ -152,9 +152,10 @@ from core import store_test
 from rfjax.core import _sweep
 compute = _sweep.compute
 def slowly(*args):
+  found = compute(*args)
   print("block", flush=True)
   time.sleep(0.05)
-  return compute(*args)
+  return found
 _sweep.compute = slowly
 store_test.sweep(sys.argv[2], block=2)
 """
