@@ -1,5 +1,6 @@
 """The figure of Hardt et al.: ROC curves by group, their hulls, and where each decision is."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -35,10 +36,8 @@ def curves(rows: Batch) -> Curves:
   found, grid = cuts(rows), jnp.linspace(0, 1, _GRID)
   false = ratio(found.false, found.negatives[:, None])
   true = ratio(found.true, found.positives[:, None])
-  # A cut that would part equal scores is the one of nobody; here it has the place of the last one.
-  ahead = lambda values: jax.lax.cummax(values, axis=1)
-  curve = jax.vmap(jnp.interp, (None, 0, 0))(grid, ahead(false), ahead(true))
-  hulls = jax.vmap(upper_hull)(false, true)
+  curve = jax.vmap(jnp.interp, (None, 0, 0))(grid, false, true)
+  hulls = jax.vmap(functools.partial(upper_hull, ascending=True))(false, true)
   return Curves(curve, jax.vmap(at, (0, None))(hulls, grid).y)
 
 

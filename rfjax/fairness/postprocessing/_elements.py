@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, ratio
+from rfjax.core import Batch, ratio, stable_order
 from rfjax.fairness.postprocessing._hull import first_largest
 from rfjax.fairness.postprocessing._scores import of_groups, weighted_membership
 from rfjax.metrics import Rate
@@ -18,9 +18,11 @@ Costs = tuple[float | jax.Array, float | jax.Array]  # of a false positive, of a
 class Cuts(NamedTuple):
   """What a threshold can do to each group: K = N + 1 cuts of its rows, from nobody to everybody.
 
+  Thresholds fall from infinity, and weights rise. Where a cut would part equal scores, or is none
+  of the group's, the one before it stands again.
+
   Attributes:
-    threshold: [G, K]; scores above it are decided 1. A cut that would part equal scores is the one
-      of nobody again, with a threshold of infinity.
+    threshold: [G, K]; scores above it are decided 1.
     false: weight of the negatives above the threshold, [G, K].
     true: weight of the positives above the threshold, [G, K].
     negatives: weight of all negatives, [G].
@@ -41,19 +43,23 @@ def scores(batch: Batch) -> jax.Array:
 
 
 def cuts(data: Batch) -> Cuts:
-  """All cuts of every group: rows are sorted by score, with those of other groups at the end."""
+  """All cuts of every group: rows are sorted by score once, and counted group by group."""
   score = scores(data)
+  order = stable_order(-score)
+  score, label = score[order], data.y[order]
 
   def of_group(weight: jax.Array) -> Cuts:
-    order = jnp.argsort(-jnp.where(weight > 0, score, -jnp.inf))
-    weight, label = weight[order].astype(score.dtype), data.y[order]
-    ranked = jnp.where(weight > 0, score[order], -jnp.inf)
-    below = jnp.append(ranked[1:], -jnp.inf)
-    possible = jnp.append(True, ranked > below)
-    keep = lambda values, start: jnp.where(possible, jnp.append(start, values), start)
-    threshold = keep(_between(below, ranked), jnp.inf)
-    false, true = (jnp.cumsum(weight * (label == y)) for y in (0, 1))
-    return Cuts(threshold, keep(false, 0.0), keep(true, 0.0), false[-1], true[-1])
+    weight = weight[order].astype(score.dtype)
+    own = jnp.where(weight > 0, score, -jnp.inf)
+    below = jnp.append(jax.lax.cummax(own[::-1])[::-1][1:], -jnp.inf)
+    possible = own > below
+    # A cut that would part equal scores, or is another group's, is the one before it.
+    threshold = jnp.where(possible, _between(below, own), jnp.inf)
+    threshold = jax.lax.cummin(jnp.append(jnp.inf, threshold))
+    counts = [jnp.cumsum(weight * (label == y)) for y in (0, 1)]
+    keep = lambda count: jax.lax.cummax(jnp.append(0.0, jnp.where(possible, count, 0.0)))
+    false, true = map(keep, counts)
+    return Cuts(threshold, false, true, counts[0][-1], counts[1][-1])
 
   return jax.vmap(of_group, in_axes=1)(weighted_membership(data))
 

@@ -5,6 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rfjax.core import stable_order
+
+_CHUNK = 1024
+
 
 class Hull(NamedTuple):
   """Corners of the upper hull of K points, from left to right.
@@ -34,42 +38,76 @@ class Mixture(NamedTuple):
   y: jax.Array
 
 
-def upper_hull(x: jax.Array, y: jax.Array) -> Hull:
+def upper_hull(x: jax.Array, y: jax.Array, *, ascending: bool = False) -> Hull:
   """The upper hull of points [K], by Andrew's monotone chain.
 
   Each of 2 K steps takes the last corner away, if the next point shows that it lies on or below
-  the hull, or adds the next point. Of whole numbers whose products a float can hold no rounding
-  enters; otherwise corners within rounding of the hull may be there or not.
+  the hull, or goes to the next point. Of many points those are found first that are corners of
+  their chunk, all chunks at once; the chain of what is left ends early. Of whole numbers whose
+  products a float can hold no rounding enters; otherwise corners within rounding of the hull may be
+  there or not.
 
   Args:
-    x: [K], in any order, finite.
+    x: [K], finite.
     y: [K], finite.
+    ascending: whether x is in ascending order; otherwise points are sorted.
 
   Returns:
-    The hull; corners on a straight line between others are left out.
+    The hull; corners on a straight line between others are left out, also on a vertical one.
   """
   points = x.shape[0]
-  order = jnp.lexsort((y, x)).astype(jnp.int32)
+  order = jnp.arange(points, dtype=jnp.int32) if ascending else stable_order(x)
   x, y = x[order], y[order]
+  if points > 2 * _CHUNK:
+    rows, number = _corners_of_chunks(x, y)
+    chain, size = _chain(x[rows], y[rows], number)
+    chain = rows[chain]
+  else:
+    chain, size = _chain(x, y, points)
+  chain = chain[jnp.minimum(jnp.arange(points), size - 1)]
+  return Hull(order[chain], x[chain], y[chain])
+
+
+def _chain(x: jax.Array, y: jax.Array, number: Any) -> tuple[jax.Array, jax.Array]:
+  """The corners of the first `number` points, in ascending order of x, int32 [K]; how many."""
+  points = x.shape[0]
 
   def step(_: Any, state: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
     chain, size, next_point = state
-    done = next_point >= points
     new = jnp.minimum(next_point, points - 1)
     a, b = chain[jnp.maximum(size - 2, 0)], chain[jnp.maximum(size - 1, 0)]
+    vertical = (size >= 1) & (x[new] == x[b])
     below = (y[b] - y[a]) * (x[new] - x[a]) <= (y[new] - y[a]) * (x[b] - x[a])
-    drop = ~done & (size >= 2) & below
-    add = ~done & ~drop
+    drop = jnp.where(vertical, y[new] > y[b], (size >= 2) & below) & (next_point < number)
+    go_on = ~drop & (next_point < number)
+    add = go_on & ~vertical
     at = jnp.minimum(size, points - 1)
     chain = chain.at[at].set(jnp.where(add, new, chain[at]))
-    size = size + jnp.where(add, 1, 0) - jnp.where(drop, 1, 0)
-    return chain, size, next_point + jnp.where(add, 1, 0)
+    return chain, size + add.astype(size.dtype) - drop, next_point + go_on
+
+  def steps(_: Any, state: Any) -> Any:
+    some = lambda state: jax.lax.fori_loop(0, min(2 * points, _CHUNK), step, state)
+    return jax.lax.cond(state[2] < number, some, lambda state: state, state)
 
   zero = jnp.int32(0)
   start = (jnp.zeros(points, jnp.int32), zero, zero)
-  chain, size, _ = jax.lax.fori_loop(0, 2 * points, step, start)
-  chain = chain[jnp.minimum(jnp.arange(points), size - 1)]
-  return Hull(order[chain], x[chain], y[chain])
+  chain, size, _ = jax.lax.fori_loop(0, -(-2 * points // _CHUNK), steps, start)
+  return chain, size
+
+
+def _corners_of_chunks(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The rows that are corners of the hull of their chunk, in order, int32 [K]; how many."""
+  points = x.shape[0]
+  chunks = -(-points // _CHUNK)
+  rows = jnp.minimum(jnp.arange(chunks * _CHUNK, dtype=jnp.int32), points - 1)
+  rows = rows.reshape(chunks, _CHUNK)
+  chain, size = jax.vmap(lambda rows: _chain(x[rows], y[rows], _CHUNK))(rows)
+  slot = jnp.arange(_CHUNK)
+  place = (jnp.cumsum(size) - size)[:, None] + slot
+  place = jnp.where(slot < size[:, None], place, points)
+  corner = jnp.take_along_axis(rows, chain, axis=1)
+  found = jnp.zeros(points, jnp.int32).at[place.ravel()].set(corner.ravel(), mode="drop")
+  return found, jnp.sum(size)
 
 
 def at(hull: Hull, x: jax.Array) -> Mixture:

@@ -1,5 +1,6 @@
 """The threshold optimizer: the best mixtures of thresholds that make a rate equal in all groups."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -137,7 +138,8 @@ def threshold_optimizer(
     over = jnp.asarray(_CELLS[constraint], share.dtype)
     hits = over[0] * points.false + over[1] * points.true
     height = points.true if odds else -losses(points, balanced, costs)
-    hulls = jax.vmap(upper_hull)(hits, height)
+    hull = functools.partial(upper_hull, ascending=not flip)
+    hulls = jax.lax.map(lambda pair: hull(*pair), (hits, height))
     hulls = hulls._replace(x=ratio(hulls.x, (size @ over)[:, None]))
     grid = jnp.linspace(0, 1, grid_size + 1, dtype=share.dtype)
     heights = jax.vmap(at, (0, None))(hulls, grid).y

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 import rfjax
 from rfjax import metrics
 from rfjax.fairness import postprocessing
+from rfjax.fairness.postprocessing import _hull
 from rfjax.fairness.postprocessing._hull import at, upper_hull
 
 KEY = jax.random.key(0)
@@ -146,18 +147,25 @@ def test_the_value_is_that_of_fairlearn(constraint, objective, flip):
   assert same >= 6 or constraint != "equalized_odds"
 
 
-def test_the_hull_is_that_of_qhull():
+@pytest.mark.parametrize("chunk", [1024, 7])
+@pytest.mark.parametrize("ascending", [False, True])
+def test_the_hull_is_that_of_qhull(monkeypatch, chunk, ascending):
+  monkeypatch.setattr(_hull, "_CHUNK", chunk)  # many points are first sifted by chunks
   places = np.linspace(0, 12, 97)
+  find = jax.jit(functools.partial(upper_hull, ascending=ascending))
   for seed in range(5):
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 12, 60).astype(float)
     y = rng.integers(0, 9, 60).astype(float)
     x[:2], y[:2] = (0, 12), (4, 4)
-    hull = jax.jit(upper_hull)(jnp.asarray(x), jnp.asarray(y))
+    x = np.sort(x) if ascending else x
+    hull = find(jnp.asarray(x), jnp.asarray(y))
     np.testing.assert_array_equal(hull.x, x[hull.corner])
-    corners = np.unique(hull.x[hull.x > 0], return_index=True)
-    bends = np.diff(np.diff(hull.y[hull.x > 0][corners[1]]) / np.diff(corners[0]))
-    assert (bends < -1e-9).all()
+    last = np.argmax(hull.x) + 1  # what follows is filled with it
+    assert (np.diff(hull.x[:last]) > 0).all() and (
+      hull.corner[last:] == hull.corner[last - 1]
+    ).all()
+    assert (np.diff(np.diff(hull.y[:last]) / np.diff(hull.x[:last])) < -1e-9).all()
     equations = ConvexHull(np.stack([x, y], 1)).equations
     upper = equations[equations[:, 1] > 1e-9]
     expected = np.min(-(upper[:, :1] * places + upper[:, 2:]) / upper[:, 1:2], axis=0)
@@ -165,6 +173,20 @@ def test_the_hull_is_that_of_qhull():
     np.testing.assert_allclose(reached.y, expected, atol=1e-9)
     mixed = (reached.share * x[reached.corner]).sum(1)
     np.testing.assert_allclose(mixed, places, atol=1e-9)
+
+
+def test_many_points_are_sifted_to_the_same_hull():
+  rng = np.random.default_rng(9)
+  moves = rng.random(5000) < np.linspace(0.9, 0.1, 5000)  # a curve as of scores that are of use
+  x, y = np.cumsum(~moves).astype(np.float32), np.cumsum(moves).astype(np.float32)
+  hull = upper_hull(jnp.asarray(x), jnp.asarray(y), ascending=True)
+  corners = np.unique(hull.corner)
+  qhull = ConvexHull(np.stack([x, y], 1).astype(float))
+  upper = qhull.equations[qhull.equations[:, 1] > 1e-9]
+  on_hull = np.abs(upper @ np.stack([x, y, np.ones_like(x)])).min(axis=0) < 1e-6
+  assert on_hull[corners].all() and len(corners) > 20
+  heights = -(upper[:, :1] * x + upper[:, 2:]) / upper[:, 1:2]
+  np.testing.assert_allclose(at(hull, jnp.asarray(x)).y, heights.min(axis=0), rtol=1e-5)
 
 
 def test_costs_and_weights_against_a_linear_program_over_all_mixtures():
