@@ -1,5 +1,6 @@
 """FairRobust: rows of small losses, as many of each group as the model owes it."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -121,8 +122,9 @@ def fair_robust(
     cell = _cells.draw_cells(data, lot_key)
     rows = data.valid & (data.keep > 0)
     limit = jnp.sum(rows) - count(noise_rate, rows, up=True)
+    drawn, cells = cell < shares.shape[0] * (shares.shape[1] + 1), _in_cells(cell, shares)
     chosen = first_peer(
-      _fair_smallest(data.loss, cell, data.index, shares, limit, skip=greedy == "skip")
+      _fair_smallest(data.loss, drawn, cells, data.index, shares, limit, skip=greedy == "skip")
     )
     width = data.order.shape[1]
     size = jnp.clip(jnp.sum(chosen), 1, width)
@@ -156,8 +158,8 @@ def _load(taken: jax.Array, shares: jax.Array) -> jax.Array:
   return jnp.sum(taken, axis=(0, 1)) + jnp.max(above, axis=(0, 1), initial=0.0)
 
 
-def _running_count(rows: jax.Array) -> jax.Array:
-  """How many ones stand before each place, [..., N], of zeros and ones; whole numbers are exact.
+def _sums_before(rows: jax.Array) -> jax.Array:
+  """The sums of what stands before each place, [..., N]; those of whole numbers are exact.
 
   Blocks are summed by one product with a triangle, which is much faster on CPU than `jnp.cumsum`.
   """
@@ -171,14 +173,29 @@ def _running_count(rows: jax.Array) -> jax.Array:
   return within.reshape(*rows.shape[:-1], -1)[..., :number]
 
 
+def _in_cells(cell: jax.Array, shares: jax.Array) -> Callable[[jax.Array], jax.Array]:
+  """The cells [C, G + 1, N] of rows in an order, one-hot, from their numbers y (G + 1) + group."""
+  labels, groups = shares.shape
+  numbers = jnp.arange(labels * (groups + 1)).reshape(labels, groups + 1, 1)
+  return lambda order: (cell[order] == numbers).astype(shares.dtype)
+
+
 def _fair_smallest(
-  loss: jax.Array, cell: jax.Array, index: jax.Array, shares: jax.Array, limit: Any, *, skip: bool
+  loss: jax.Array,
+  some: jax.Array,
+  cells: Callable[[jax.Array], jax.Array],
+  index: jax.Array,
+  shares: jax.Array,
+  limit: Any,
+  *,
+  skip: bool,
 ) -> jax.Array:
   """Marks rows of small losses under the rule.
 
   Args:
     loss: [N].
-    cell: int32 [N], y (G + 1) + group; C (G + 1) for a row that takes no part.
+    some: bool [N], the rows that take part.
+    cells: what rows in an order have in each cell, [C, G + 1, N]; zeros for those that take no part.
     index: `Batch.index`.
     shares: lambda, [C, G].
     limit: of the left-hand side.
@@ -187,11 +204,8 @@ def _fair_smallest(
   Returns:
     The marks, bool [N].
   """
-  labels, groups = shares.shape
-  some = cell < labels * (groups + 1)
   order = stable_order(jnp.where(some, loss, jnp.inf), index)
-  numbers = jnp.arange(labels * (groups + 1)).reshape(labels, groups + 1, 1)
-  rows = (cell[order] == numbers).astype(loss.dtype)
+  rows = cells(order)
   if skip:
 
     def visit(taken: jax.Array, row: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -200,7 +214,7 @@ def _fair_smallest(
 
     _, chosen = jax.lax.scan(visit, jnp.zeros_like(rows[..., 0]), jnp.moveaxis(rows, -1, 0))
   else:
-    ended = ~(_load(_running_count(rows), shares) < (1 - _CLOSE) * limit)
+    ended = ~(_load(_sums_before(rows), shares) < (1 - _CLOSE) * limit)
     place = jnp.arange(ended.size)
     # The load only rises, but for rounding: the first row that finds it too large ends all.
     chosen = place < jnp.min(jnp.where(ended, place, ended.size))

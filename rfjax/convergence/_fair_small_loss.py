@@ -112,9 +112,10 @@ def fair_small_loss(
     rows = batch.valid & (batch.keep > 0)
     limit = jnp.sum(rows) - count(rate_at(forget_rate, epoch), rows, up=rounding == "floor")
     label = jax.nn.one_hot(batch.y, batch.num_classes) * rows[:, None]
-    cell = label[:, :, None] * _cells.with_missing(batch)[:, None]
-    loss = jax.lax.stop_gradient(batch.loss)
-    chosen = _fair_smallest(loss, cell, batch.index, state.shares, limit, skip=greedy == "skip")
+    cell = label.T[:, None] * _cells.with_missing(batch).T[None]
+    some, cells = jnp.any(cell > 0, axis=(0, 1)), lambda order: cell[..., order]
+    loss, shares = jax.lax.stop_gradient(batch.loss), state.shares
+    chosen = _fair_smallest(loss, some, cells, batch.index, shares, limit, skip=greedy == "skip")
     return batch.replace(keep=batch.keep * chosen), state
 
   return Transform(init, update, writes=("keep",))

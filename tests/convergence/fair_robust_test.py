@@ -22,7 +22,9 @@ LIMIT, WARM, EPOCHS = 48, 5, 70
 def marks(loss, y, z, shares, limit, kind, skip):
   def one(loss, y, z, shares, limit):
     cell = y * (kind + 1) + z
-    return _fair_robust._fair_smallest(loss, cell, jnp.arange(y.size), shares, limit, skip=skip)
+    some, cells = cell < shares.shape[0] * (kind + 1), _fair_robust._in_cells(cell, shares)
+    index = jnp.arange(y.size)
+    return _fair_robust._fair_smallest(loss, some, cells, index, shares, limit, skip=skip)
 
   return jax.vmap(one)(loss, y, z, shares, limit)
 
