@@ -195,7 +195,7 @@ def _fair_smallest(
   Args:
     loss: [N].
     some: bool [N], the rows that take part.
-    cells: what rows in an order have in each cell, [C, G + 1, N]; zeros for those that take no part.
+    cells: what rows in an order have in each cell, [C, G + 1, N]; zeros for rows without a part.
     index: `Batch.index`.
     shares: lambda, [C, G].
     limit: of the left-hand side.

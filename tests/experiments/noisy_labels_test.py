@@ -37,6 +37,19 @@ def result(pictures):
   return noisy_labels.run(SMALL, progress=False)
 
 
+@pytest.mark.parametrize(("optimizer", "last"), [("sgd", 0.0), ("adam", 0.1)])
+def test_the_rate_of_sgd_falls_to_0_and_that_of_adam_stays(optimizer, last):
+  settings = dataclasses.replace(SMALL, optimizer=optimizer, learning_rate=0.1)
+  tx, steps = _noisy_labels._optimizer(settings, 9), []
+  params, state = np.zeros(1), None
+  state = tx.init(params)
+  for _ in range(10):
+    update, state = tx.update(np.ones(1) * (not steps), state, params)  # one push, then none
+    steps.append(float(-update[0]))
+  assert steps[0] == pytest.approx(0.1, rel=1e-4)
+  assert (steps[-1] == pytest.approx(0.0, abs=1e-6)) == (last == 0.0)
+
+
 def test_every_named_method_has_a_recipe():
   assert tuple(RECIPES) == noisy_labels.METHODS
 
