@@ -72,13 +72,14 @@ def run(counts: Sequence[int], devices: int, repeats: int) -> dict[str, Any]:
     points = {"seed": np.arange(number, dtype=np.uint32)}
     plan = _sweep._plan(number, None, None, mesh)
     began = time.process_time()
-    call, shape, _ = _sweep._engine(lambda seed: train(seed, rows), ("seed",), points, plan, mesh)
-    turns, block, _ = _sweep._block(points, plan, 0)
-    lowered = call.func.lower(*call.args, turns, block)
+    made = _sweep.engine(lambda seed: train(seed, rows), ("seed",), points, plan, mesh)
+    block = _sweep.lay_out(plan, 0)
+    turns, given = np.full(devices, block.turns, np.int32), {"seed": points["seed"][block.rows]}
+    lowered = made.call.func.lower(*made.call.args, turns, given, np.int32(0), ())
     tracing, began = time.process_time() - began, time.process_time()
     lowered.compile()
     compiling = time.process_time() - began
-    sweep = lambda: _sweep._run(call, shape, points, plan, False, None)[0]
+    sweep = lambda: _sweep._run(made, points, plan, False, None)[0]
     first = sweep()
     spent = pairs.seconds(sweep, repeats)
     found[str(number)] = {
