@@ -1,6 +1,5 @@
 """The figure of Hardt et al.: ROC curves by group, their hulls, and where each decision is."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ import numpy as np
 from rfjax import report
 from rfjax.core import Batch, ratio
 from rfjax.fairness.postprocessing._elements import cuts
-from rfjax.fairness.postprocessing._hull import at, upper_hull
+from rfjax.fairness.postprocessing._hull import at, upper_hulls
 
 _GRID = 401
 _MARKERS = ("o", "s", "^", "D", "P", "X")
@@ -37,7 +36,7 @@ def curves(rows: Batch) -> Curves:
   false = ratio(found.false, found.negatives[:, None])
   true = ratio(found.true, found.positives[:, None])
   curve = jax.vmap(jnp.interp, (None, 0, 0))(grid, false, true)
-  hulls = jax.vmap(functools.partial(upper_hull, ascending=True))(false, true)
+  hulls = upper_hulls(false, true, ascending=True)
   return Curves(curve, jax.vmap(at, (0, None))(hulls, grid).y)
 
 

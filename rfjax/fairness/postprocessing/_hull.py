@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from rfjax.core import stable_order
 
 _CHUNK = 1024
+_FEW = 64  # of so many points one at most is mostly a corner of its chunk
 
 
 class Hull(NamedTuple):
@@ -38,34 +39,46 @@ class Mixture(NamedTuple):
   y: jax.Array
 
 
-def upper_hull(x: jax.Array, y: jax.Array, *, ascending: bool = False) -> Hull:
-  """The upper hull of points [K], by Andrew's monotone chain.
+def upper_hulls(x: jax.Array, y: jax.Array, *, ascending: bool = False) -> Hull:
+  """The upper hulls of points [G, K], by Andrew's monotone chain.
 
   Each of 2 K steps takes the last corner away, if the next point shows that it lies on or below
   the hull, or goes to the next point. Of many points those are found first that are corners of
-  their chunk, all chunks at once; the chain of what is left ends early. Of whole numbers whose
+  their chunk, all chunks at once, so that the chain is mostly one of few. Of whole numbers whose
   products a float can hold no rounding enters; otherwise corners within rounding of the hull may be
   there or not.
 
   Args:
-    x: [K], finite.
-    y: [K], finite.
+    x: [G, K], finite.
+    y: [G, K], finite.
     ascending: whether x is in ascending order; otherwise points are sorted.
 
   Returns:
-    The hull; corners on a straight line between others are left out, also on a vertical one.
+    The hulls; corners on a straight line between others are left out, also on a vertical one.
   """
-  points = x.shape[0]
-  order = jnp.arange(points, dtype=jnp.int32) if ascending else stable_order(x)
-  x, y = x[order], y[order]
-  if points > 2 * _CHUNK:
-    rows, number = _corners_of_chunks(x, y)
-    chain, size = _chain(x[rows], y[rows], number)
-    chain = rows[chain]
+  points = x.shape[1]
+  order = jnp.arange(points, dtype=jnp.int32)[None] if ascending else jax.vmap(stable_order)(x)
+  pick = lambda values, rows: jnp.take_along_axis(values, rows, axis=1)
+  x, y = pick(x, order), pick(y, order)
+  chains = jax.vmap(_chain)
+  if points > 4 * _CHUNK:
+    rows, number = jax.vmap(_corners_of_chunks)(x, y)
+    room = max(points // _FEW, 1)
+    first = rows[:, :room]
+    chain, size = jax.lax.cond(
+      jnp.all(number <= room),
+      lambda: _padded(*chains(pick(x, first), pick(y, first), number), points),
+      lambda: chains(pick(x, rows), pick(y, rows), number),
+    )
+    chain = pick(rows, chain)
   else:
-    chain, size = _chain(x, y, points)
-  chain = chain[jnp.minimum(jnp.arange(points), size - 1)]
-  return Hull(order[chain], x[chain], y[chain])
+    chain, size = chains(x, y, jnp.full(x.shape[0], points))
+  chain = pick(chain, jnp.minimum(jnp.arange(points), size[:, None] - 1))
+  return Hull(pick(jnp.broadcast_to(order, x.shape), chain), pick(x, chain), pick(y, chain))
+
+
+def _padded(chain: jax.Array, size: jax.Array, points: int) -> tuple[jax.Array, jax.Array]:
+  return jnp.pad(chain, ((0, 0), (0, points - chain.shape[1]))), size
 
 
 def _chain(x: jax.Array, y: jax.Array, number: Any) -> tuple[jax.Array, jax.Array]:
@@ -85,13 +98,9 @@ def _chain(x: jax.Array, y: jax.Array, number: Any) -> tuple[jax.Array, jax.Arra
     chain = chain.at[at].set(jnp.where(add, new, chain[at]))
     return chain, size + add.astype(size.dtype) - drop, next_point + go_on
 
-  def steps(_: Any, state: Any) -> Any:
-    some = lambda state: jax.lax.fori_loop(0, min(2 * points, _CHUNK), step, state)
-    return jax.lax.cond(state[2] < number, some, lambda state: state, state)
-
   zero = jnp.int32(0)
   start = (jnp.zeros(points, jnp.int32), zero, zero)
-  chain, size, _ = jax.lax.fori_loop(0, -(-2 * points // _CHUNK), steps, start)
+  chain, size, _ = jax.lax.fori_loop(0, 2 * points, step, start)
   return chain, size
 
 

@@ -1,6 +1,5 @@
 """The threshold optimizer: the best mixtures of thresholds that make a rate equal in all groups."""
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 from rfjax.core import Batch, Transform, _check, count, ratio
 from rfjax.fairness.postprocessing._decide import binary, check_costs, decide
 from rfjax.fairness.postprocessing._elements import Cuts, cuts, losses, scores
-from rfjax.fairness.postprocessing._hull import at, best_window, first_largest, upper_hull
+from rfjax.fairness.postprocessing._hull import at, best_window, first_largest, upper_hulls
 from rfjax.fairness.postprocessing._scores import of_groups
 
 _BY = "threshold_optimizer"
@@ -138,8 +137,7 @@ def threshold_optimizer(
     over = jnp.asarray(_CELLS[constraint], share.dtype)
     hits = over[0] * points.false + over[1] * points.true
     height = points.true if odds else -losses(points, balanced, costs)
-    hull = functools.partial(upper_hull, ascending=not flip)
-    hulls = jax.lax.map(lambda pair: hull(*pair), (hits, height))
+    hulls = upper_hulls(hits, height, ascending=not flip)
     hulls = hulls._replace(x=ratio(hulls.x, (size @ over)[:, None]))
     grid = jnp.linspace(0, 1, grid_size + 1, dtype=share.dtype)
     heights = jax.vmap(at, (0, None))(hulls, grid).y

@@ -15,7 +15,7 @@ import rfjax
 from rfjax import metrics
 from rfjax.fairness import postprocessing
 from rfjax.fairness.postprocessing import _hull
-from rfjax.fairness.postprocessing._hull import at, upper_hull
+from rfjax.fairness.postprocessing._hull import at, upper_hulls
 
 KEY = jax.random.key(0)
 ROWS, GROUPS, GRID = 120, 5, 1000
@@ -147,10 +147,15 @@ def test_the_value_is_that_of_fairlearn(constraint, objective, flip):
   assert same >= 6 or constraint != "equalized_odds"
 
 
-@pytest.mark.parametrize("chunk", [1024, 7])
+def upper_hull(x, y, **how):
+  return jax.tree.map(lambda v: v[0], upper_hulls(x[None], y[None], **how))
+
+
+@pytest.mark.parametrize(("chunk", "few"), [(1024, 32), (7, 32), (7, 1)])
 @pytest.mark.parametrize("ascending", [False, True])
-def test_the_hull_is_that_of_qhull(monkeypatch, chunk, ascending):
+def test_the_hull_is_that_of_qhull(monkeypatch, chunk, few, ascending):
   monkeypatch.setattr(_hull, "_CHUNK", chunk)  # many points are first sifted by chunks
+  monkeypatch.setattr(_hull, "_FEW", few)  # and what is left may be few or many
   places = np.linspace(0, 12, 97)
   find = jax.jit(functools.partial(upper_hull, ascending=ascending))
   for seed in range(5):
