@@ -2,6 +2,7 @@
 
     python benchmarks/fr_train.py [--seeds 1 16 64] [--lanes 1 16] [--repeats 5] [--json]
     python benchmarks/fr_train.py --official FOLDER --python PYTHON [--seeds 1 4] [--pairs 5]
+    python benchmarks/fr_train.py --devices 1 2 [--seeds 16] [--pairs 3]
 
 On CPU it runs on one core, and prints CPU seconds, which other programs disturb less than the
 clock, and the matrix-product peak of the same process. Seeds are trained one after the other, or as
@@ -12,9 +13,14 @@ With a clone of https://github.com/yuji-roh/fr-train and a Python that has PyTor
 notebook's own cells and of rfjax alternate, each on one thread of the same core. The notebook's
 first run has seed 1, whose initial weights are in `experiments/fr_train`: what comes out of them
 here is printed beside it.
+
+With several numbers of devices, as many cores are taken as there are devices, each number by turns
+in a process of its own, and what counts is the clock.
 """
 
 import argparse
+import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -111,6 +117,51 @@ def compare(seeds: int, lanes: int, folder: str, python: str, turns: int) -> dic
   return case | {"lanes": lanes, "found_from_the_weights_of_seed_1": _from_the_notebook_s_weights()}
 
 
+def on(devices: int, runs: int, repeats: int) -> dict[str, Any]:
+  """In a process of its own: the seconds of a sweep over so many devices."""
+  pairs.cores(devices)
+  import jax
+  import numpy as np
+
+  from rfjax import data
+  from rfjax.core import _sweep
+  from rfjax.experiments import _fr_train_common as common
+
+  schedule, split = common.SCHEDULES["poisoned"], data.fr_train()
+
+  def train(seed: jax.Array) -> dict[str, jax.Array]:
+    key = jax.random.key(seed)
+    return common.measure(
+      common.train(schedule, split.train, key, LAMBDA_F, schedule.lambda_r), split.test
+    )
+
+  mesh, points = _sweep.run_mesh(), {"seed": np.arange(runs, dtype=np.uint32)}
+  plan = _sweep._plan(runs, None, None, mesh)
+  made = _sweep.engine(train, ("seed",), points, plan, mesh)
+  sweep = lambda: _sweep._run(made, points, plan, False, None)
+  sweep()
+  return {"devices": plan.devices, "wall_seconds": pairs.seconds(sweep, repeats).wall}
+
+
+def scale(numbers: list[int], runs: int, turns: int, repeats: int) -> dict[str, Any]:
+  """Sweeps over several numbers of devices by turns, and how many times faster each is."""
+
+  def child(devices: int) -> float:
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_cpu_multi_thread_eigen=false"
+    words = ["--on", str(devices), "--seeds", str(runs), "--repeats", str(repeats)]
+    return pairs.child([sys.executable, __file__, *words], {"XLA_FLAGS": flags})["wall_seconds"]
+
+  sides = pairs.alternate([lambda d=d: child(d) for d in numbers], turns)
+  middle = [statistics.median(side) for side in sides]
+  faster = [statistics.median(a / b for a, b in zip(sides[0], side, strict=True)) for side in sides]
+  return {
+    "runs": runs,
+    "devices": numbers,
+    "wall_seconds": [round(seconds, 3) for seconds in middle],
+    "times_faster": [round(ratio, 2) for ratio in faster],
+  }
+
+
 def main() -> None:
   """Prints a line for each case."""
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -120,8 +171,15 @@ def main() -> None:
   parser.add_argument("--official", metavar="FOLDER", help="a clone of the authors' repository")
   parser.add_argument("--python", help="a Python that has PyTorch")
   parser.add_argument("--pairs", type=int, default=5)
+  parser.add_argument("--devices", type=int, nargs="+", help="numbers of host devices, by turns")
+  parser.add_argument("--on", type=int, help=argparse.SUPPRESS)
   parser.add_argument("--json", action="store_true", help="one JSON object a line")
   options = parser.parse_args()
+  if options.on is not None:
+    return pairs.show(on(options.on, options.seeds[0], options.repeats), True)
+  if options.devices is not None:
+    runs = options.seeds[0] if options.seeds else 16
+    return pairs.show(scale(options.devices, runs, options.pairs, options.repeats), options.json)
   if (options.official is None) != (options.python is None):
     parser.error("--official and --python go together")
   import jax
