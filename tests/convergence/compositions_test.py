@@ -172,10 +172,20 @@ def precision(kept):
   return RIGHT[np.asarray(kept) > 0].mean()
 
 
+def only_if(use, t):
+  """A transform whose batches are used, or left as they were, in one program for both."""
+
+  def update(batch, state, params=None, **extra):
+    new, state = t.update(batch, state, params, **extra)
+    return jax.tree.map(lambda a, b: jnp.where(use > 0, a, b), new, batch), state
+
+  return t._replace(update=update)
+
+
 def test_co_teaching_and_fairbatch():
-  make = lambda forget, rate: (selection.co_teaching(forget), fair(rate))
-  both, all_kept = runs(make, (NOISE, 0.005), (0.0, 0.005), peers=2)
-  (alone,) = runs(lambda rate: (identity, fair(rate)), (0.005,), peers=2)
+  make = lambda forget, use, rate: (only_if(use, selection.co_teaching(forget)), fair(rate))
+  settings = (NOISE, 1, 0.005), (0.0, 1, 0.005), (0.0, 0, 0.005)
+  both, all_kept, alone = runs(make, *settings, peers=2)
   same(all_kept, alone)
   _, state, watched = both.method
   np.testing.assert_array_equal(state.kept, watched.kept > 0)

@@ -147,13 +147,13 @@ def test_kinds_are_added_or_the_largest_counts():
 
 
 @functools.cache
-def compiled(kind):
+def compiled(kind, group):
   source = np.arange(5000) % 5
 
   def run(seed):
     key = jax.random.key(seed)
     clean = rfjax.data.zafar(key, 5000, odds=3.0)
-    bad = noise.corrupt_sources(kind, source, [1, 3])
+    bad = noise.corrupt_sources(kind, source, [1, 3], group=group)
     data = rfjax.transform(bad, clean, key=jax.random.fold_in(key, 1))
     kept = rfjax.transform(convergence.flea(source, steps=50), data, key=key)
     return kept.valid
@@ -161,9 +161,9 @@ def compiled(kind):
   return jax.jit(run), source
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_two_of_five_sources_are_found_out(kind):
-  run, source = compiled(kind)
+@pytest.mark.parametrize(("kind", "group"), [*((kind, 1) for kind in KINDS), ("random_anchor", 0)])
+def test_two_of_five_sources_are_found_out(kind, group):
+  run, source = compiled(kind, group)
   for seed in (0, 1):
     valid = np.asarray(run(seed))
     kept = {s for s in range(5) if valid[source == s].all()}

@@ -1,5 +1,6 @@
 """Checkpoints within a block: runs that are set down between epochs go on to the same bits."""
 
+import functools
 import os
 import pathlib
 import signal
@@ -10,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 import rfjax
 from rfjax import architectures, selection
-from rfjax.core import Batch, _store, fit, rounds
+from rfjax.core import Batch, _store, _sweep, fit, rounds
 
 RNG = np.random.default_rng(0)
 DATA = Batch.from_arrays(RNG.normal(size=(32, 2)), RNG.integers(0, 2, 32))
@@ -60,6 +62,30 @@ def several(seed, rate):
   weighed = DATA.replace(weight=probs[:, 1])
   state, log = fit(NETWORK, rfjax.chain(), tx, weighed, key=key, epochs=4)
   return {"params": params, "rounds": risk, "probs": probs, "end": state.params, "risk": log.risk}
+
+
+@functools.cache
+def compiled(train, names, lanes, every, mesh):
+  """The engine of a sweep, made once: it does not hang on the points and knows no store."""
+  points = {name: np.asarray(values)[:1] for name, values in (("rate", [0.1]), ("seed", [0]))}
+  points = {
+    name: points[name].astype(np.uint32 if name == "seed" else np.float32) for name in names
+  }
+  plan = _sweep.Plan(1, lanes, lanes * mesh.size, mesh.size)
+  made = ENGINE(train, names, points, plan, mesh, every)
+  return made._replace(digest=functools.cache(made.digest))
+
+
+ENGINE = _sweep.engine
+
+
+@pytest.fixture(autouse=True)
+def compiled_once(monkeypatch):
+  monkeypatch.setattr(
+    _sweep,
+    "engine",
+    lambda train, names, points, plan, mesh, every: compiled(train, names, plan.lanes, every, mesh),
+  )
 
 
 def sweep(train, folder=None, devices=2, **options):
@@ -114,8 +140,7 @@ def undisturbed(tmp_path_factory):
   }
 
 
-@pytest.mark.parametrize("train", [once, several])
-@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize(("train", "number"), [(once, 1), (once, 5), (several, 2), (several, 5)])
 def test_an_interrupted_block_goes_on_to_the_same_bits(
   tmp_path, monkeypatch, undisturbed, train, number
 ):
@@ -150,6 +175,18 @@ def test_a_damaged_checkpoint_is_found_and_the_block_begun_anew(
   assert not checkpoints(tmp_path)
 
 
+def test_a_full_disk_at_a_checkpoint_leaves_nothing(tmp_path, monkeypatch, undisturbed):
+  def full(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+  for module, name in ((_store.os, "replace"), (ocp.Checkpointer, "save")):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+      patch.setattr(module, name, full)
+      sweep(once, tmp_path, checkpoint_every=2)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+  assert bits(sweep(once, tmp_path, checkpoint_every=2)) == undisturbed[once]
+
+
 def test_another_one_s_checkpoint_is_refused_by_its_digest(tmp_path, monkeypatch, undisturbed):
   for number in (1, 4):  # of the first block and of the second one
     with monkeypatch.context() as patch, pytest.raises(Stopped):
@@ -174,10 +211,8 @@ def test_lanes_are_cut_too(tmp_path):
 
 
 def test_a_schedule_stays_a_branch_in_parts(tmp_path, monkeypatch):
-  from rfjax.core import _sweep
-
-  made, engine = [], _sweep.engine
-  monkeypatch.setattr(_sweep, "engine", lambda *a: made.append((a, engine(*a))) or made[-1][1])
+  made = []
+  monkeypatch.setattr(_sweep, "engine", lambda *a: made.append((a, ENGINE(*a))) or made[-1][1])
   sweep(once, tmp_path, lanes=2, checkpoint_every=3)
   (_, names, points, plan, *_), built = made[0]
   points = {name: points[name][: plan.block] for name in names}

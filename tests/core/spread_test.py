@@ -42,8 +42,7 @@ def sweep(train, runs, data, **options):
   return rfjax.sweep(train, AXES, mesh=mesh(runs, data), progress=False, **options)
 
 
-@pytest.mark.parametrize("kind", METHOD)
-@pytest.mark.parametrize("batch_size", [8, None])
+@pytest.mark.parametrize(("kind", "batch_size"), [("penalty", 8), ("selection", None)])
 def test_two_devices_a_run_give_the_same_results(kind, batch_size):
   train = make(kind, batch_size)
   one, two = sweep(train, 2, 1), sweep(train, 2, 2)

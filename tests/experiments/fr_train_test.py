@@ -45,7 +45,7 @@ def test_bad_input_ends_with_2_and_says_what_is_wrong(
   arguments, name, value, tmp_path, monkeypatch, capsys
 ):
   monkeypatch.chdir(tmp_path)
-  monkeypatch.setattr(_device, "prepare", lambda: "")
+  monkeypatch.setattr(_device, "prepare", lambda distributed: "")
   monkeypatch.delenv("RFJAX_DATA_DIR", raising=False)
   monkeypatch.setattr(common, "train", lambda *args, **kwargs: pytest.fail("it trained"))
   assert cli.main(["run", "fr-train", *arguments.split()]) == 2
@@ -174,7 +174,7 @@ def test_adult_report_compares_validation_sets(short, tmp_path):
 
 
 def test_settings_files_of_the_repository_are_read(monkeypatch, capsys):
-  monkeypatch.setattr(_device, "prepare", lambda: "")
+  monkeypatch.setattr(_device, "prepare", lambda distributed: "")
   files = sorted((pathlib.Path(__file__).parents[2] / "experiments").glob("*/*.toml"))
   assert len(files) >= 5
   for path in files:
