@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 
 from rfjax.convergence._sources import rows_of_sources, source_ids
 from rfjax.core import Batch, Network, TrainState, Transform, _check, fit, predict
+from rfjax.core._parts import map_trainings
 
 
 def robust_ensemble(
@@ -86,8 +87,7 @@ def robust_ensemble(
     )  # fmt: skip
     return state
 
-  numbers = jnp.arange(rows.shape[0])
-  return jax.lax.map(one, (numbers, rows), batch_size=lanes if lanes > 1 else None)
+  return map_trainings(one, (jnp.arange(rows.shape[0]), rows), lanes)
 
 
 def predict_median(network: Network, states: TrainState, data: Batch) -> Batch:

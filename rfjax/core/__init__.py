@@ -57,4 +57,4 @@ from rfjax.core._transform import pointwise as pointwise
 from rfjax.core._transform import scaled as scaled
 from rfjax.core._transform import stateless as stateless
 from rfjax.core._transform import transform as transform
-from rfjax.core._transform import when as when
+from rfjax.core._when import when as when

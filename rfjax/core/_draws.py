@@ -130,9 +130,7 @@ def stable_order(values: jax.Array, index: jax.Array | None = None) -> jax.Array
     return first[stable_order(values[first])]
   if values.dtype != jnp.float32 or values.size > _MOST_ROWS:
     return jnp.argsort(values).astype(jnp.int32)
-  bits = jax.lax.bitcast_convert_type(jnp.where(values == 0, 0, values), jnp.uint32)
-  words = jnp.where(bits >> 31 > 0, ~bits, bits | jnp.uint32(2**31))
-  words = jnp.where(jnp.isnan(values), jnp.uint32(2**32 - 1), words)
+  words = jnp.where(jnp.isnan(values), jnp.uint32(2**32 - 1), ordered_bits(values))
   place = jnp.arange(values.size, dtype=jnp.uint32)
   order, half = place, jnp.uint32(2**16 - 1)
   for digits in (words & half, words >> 16):

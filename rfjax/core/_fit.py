@@ -14,7 +14,8 @@ from rfjax.core._network import Network
 from rfjax.core._parts import scan_epochs
 from rfjax.core._spread import spread
 from rfjax.core._step import Step, TrainState, train_step
-from rfjax.core._transform import DefaultOrder, Transform
+from rfjax.core._transform import Transform
+from rfjax.core._when import DefaultOrder
 
 
 class Log(NamedTuple):

@@ -78,22 +78,22 @@ def scan_epochs(body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, epochs:
   return parts.scan(body, carry, epochs)
 
 
-def scan_trainings(turn: Callable[[Any, Any], tuple[Any, Any]], carry: Any, keys: Any) -> Any:
+def scan_trainings(turn: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> Any:
   """Scans over trainings, compiled once, or each by itself where they are cut into parts."""
   if _PARTS.get() is None:
-    return jax.lax.scan(turn, carry, keys)
+    return jax.lax.scan(turn, carry, xs)
   outs = []
-  for key in keys:
-    carry, out = turn(carry, key)
+  for i in range(jax.tree.leaves(xs)[0].shape[0]):
+    carry, out = turn(carry, jax.tree.map(lambda v: v[i], xs))
     outs.append(out)
   return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *outs)
 
 
-def map_trainings(one: Callable[[Any], Any], keys: Any, lanes: int) -> Any:
+def map_trainings(one: Callable[[Any], Any], xs: Any, lanes: int) -> Any:
   """Maps over trainings, so many side by side, or one after the other where they are cut."""
   if _PARTS.get() is None:
-    return jax.lax.map(one, keys, batch_size=lanes if lanes > 1 else None)
-  return scan_trainings(lambda none, key: (none, one(key)), (), keys)[1]
+    return jax.lax.map(one, xs, batch_size=lanes if lanes > 1 else None)
+  return scan_trainings(lambda none, x: (none, one(x)), (), xs)[1]
 
 
 @contextlib.contextmanager

@@ -210,17 +210,24 @@ def test_lanes_are_cut_too(tmp_path):
     np.testing.assert_allclose(cut[name], values, rtol=2e-6, atol=2e-7, err_msg=name)
 
 
-def test_a_schedule_stays_a_branch_in_parts(tmp_path, monkeypatch):
-  made = []
-  monkeypatch.setattr(_sweep, "engine", lambda *a: made.append((a, ENGINE(*a))) or made[-1][1])
-  sweep(once, tmp_path, lanes=2, checkpoint_every=3)
-  (_, names, points, plan, *_), built = made[0]
-  points = {name: points[name][: plan.block] for name in names}
-  carry = jax.tree.map(lambda s: np.zeros((plan.block, *s.shape), s.dtype), built.carry)
+def own(seed, rate):
+  """A run whose branch hangs on a value of its own."""
+  late = rfjax.when(lambda step, epoch: epoch >= 10 * rate, selection.small_loss(rate))
+  key = jax.random.key(seed)
+  state, _ = fit(NETWORK, late, optax.sgd(0.1), DATA, key=key, epochs=EPOCHS, batch_size=8)
+  return {"params": state.params}
+
+
+@pytest.mark.parametrize(("train", "branch"), [(once, True), (own, False)])
+def test_a_schedule_stays_a_branch_in_parts(train, branch):
+  mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("run",))
+  points = {"rate": np.float32([0.1] * 4), "seed": np.arange(4, dtype=np.uint32)}
+  built = ENGINE(train, ("rate", "seed"), points, _sweep.Plan(4, 2, 4, 2), mesh, 3)
+  carry = jax.tree.map(lambda s: np.zeros((4, *s.shape), s.dtype), built.carry)
   text = built.call.func.lower(
     *built.call.args, np.ones(2, np.int32), points, np.int32(0), carry
   ).as_text()
-  assert "stablehlo.case" in text or "stablehlo.if" in text
+  assert ("stablehlo.case" in text or "stablehlo.if" in text) == branch
 
 
 def looped(seed, rate):
