@@ -74,14 +74,17 @@ class Store:
       self.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
       raise ValueError(f"store must be a folder that can be written, got {root}: {error}") from None
-    self._sweep_away()
     self._blocks = {path.name.split(".")[0]: path for path in self.folder.glob(f"*{_BLOCK}")}
+    self._sweep_away()
 
   def _sweep_away(self) -> None:
-    """Removes what processes of this machine that are no more have left half-written."""
+    """Removes what processes that are no more have left: half-written, or done in the meantime."""
     for path in self.folder.glob(f"*{_PART}*"):  # orbax adds to the name of what it begins
       host, _, pid = path.name.partition("~")
       if host == socket.gethostname() and not _alive(pid.partition("~")[0]):
+        _remove(path)
+    for path in self.folder.glob(f"*{_CHECKPOINT}"):
+      if path.name.split(".")[0] in self._blocks:
         _remove(path)
 
   def read(self, points: Mapping[str, np.ndarray], real: int) -> list[np.ndarray] | None:

@@ -280,7 +280,7 @@ parts_test.sweep(parts_test.once, sys.argv[2], checkpoint_every=2)
 
 @pytest.mark.parametrize(
   ("where", "number", "side"),
-  [("save", 2, "before"), ("replace", 3, "before")],
+  [("save", 2, "before"), ("replace", 3, "before"), ("replace", 4, "after")],
 )
 def test_killed_at_a_write_it_goes_on_to_the_same_bits(tmp_path, undisturbed, where, number, side):
   tests = str(pathlib.Path(__file__).parent.parent)
