@@ -11,38 +11,39 @@ from rfjax.core import Network, _check
 from rfjax.core._network import Output, as_float, widths
 
 FORMS = ("auto", "patches", "direct")
-_ROWS = 256  # patches of more images outgrow the cache
+_ROWS = 128  # patches of more images outgrow the cache
 
 
-def conv3x3(layer: Any, x: jax.Array, form: str = "auto") -> jax.Array:
-  """A 3x3 convolution with zero padding, [B, H, W, c] to [B, H, W, width].
+def by_patches(layer: Any, x: jax.Array) -> jax.Array:
+  """A 3x3 convolution with zero padding as one matrix product, [c, H, W, B] to [width, H, W, B].
 
-  On CPU the gradient of a convolution inside a scan is more than ten times slower than outside, and
-  a matrix product with patches is not; both forms share their parameters and their result.
+  Images come last: what is copied, compared or added then lies side by side in memory.
 
   Args:
     layer: `{"kernel": [9 c, width], "bias": [width]}`, the kernel's rows by offset, then channel.
     x: images.
-    form: "patches", "direct", or "auto" for patches on CPU.
 
   Returns:
     The convolved images.
   """
-  if form == "auto":
-    form = "patches" if jax.default_backend() == "cpu" else "direct"
-  if form == "direct":
-    kernel = layer["kernel"].reshape(3, 3, x.shape[-1], -1)
-    dims = ("NHWC", "HWIO", "NHWC")
-    out = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dims)
-    return out + layer["bias"]
-  height, width = x.shape[1:3]
+  depth, height, width, rows = x.shape
   padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
   offsets = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
-  return dense(layer, jnp.concatenate(offsets, axis=-1))
+  patches = jnp.concatenate(offsets).reshape(9 * depth, -1)
+  out = jnp.einsum("pw,pn->wn", layer["kernel"], patches)
+  return out.reshape(-1, height, width, rows) + layer["bias"][:, None, None, None]
+
+
+def directly(layer: Any, x: jax.Array) -> jax.Array:
+  """The convolution of `by_patches` by the backend's own, [B, H, W, c] to [B, H, W, width]."""
+  kernel = layer["kernel"].reshape(3, 3, x.shape[-1], -1)
+  dims = ("NHWC", "HWIO", "NHWC")
+  out = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=dims)
+  return out + layer["bias"]
 
 
 def in_parts(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-  """A function of rows [B, ...], applied to 256 at a time where there are more of them."""
+  """A function of rows [B, ...], applied to 128 at a time where there are more of them."""
   rows = x.shape[0]
   if rows <= _ROWS:
     return function(x)
@@ -53,10 +54,10 @@ def in_parts(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Ar
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-  """2x2 max pooling; an odd last row or column is left out."""
-  rows, height, width, channels = x.shape
+  """2x2 max pooling of the two middle axes; an odd last row or column is left out."""
+  first, height, width, last = x.shape
   x = x[:, : height // 2 * 2, : width // 2 * 2]
-  return x.reshape(rows, height // 2, 2, width // 2, 2, channels).max((2, 4))
+  return x.reshape(first, height // 2, 2, width // 2, 2, last).max((2, 4))
 
 
 def cnn(
@@ -67,6 +68,9 @@ def cnn(
   form: str = "auto",
 ) -> Network:
   """A small CNN: 3x3 convolutions, each with a rectifier and 2x2 max pooling, and two dense layers.
+
+  On CPU the gradient of a convolution inside a scan is more than ten times slower than outside, and
+  a matrix product with patches is not; both forms share their parameters and their result.
 
   Args:
     channels: widths of the convolutions.
@@ -116,9 +120,11 @@ def cnn(
     }, ()
 
   def convolved(params: Any, x: jax.Array) -> jax.Array:
-    x = images(x)
+    x, patches = images(x), form == "patches" or (form == "auto" and jax.default_backend() == "cpu")
+    x = x.transpose(3, 1, 2, 0) if patches else x
     for layer in params["convs"]:
-      x = max_pool(jax.nn.relu(conv3x3(layer, x, form)))
+      x = max_pool(jax.nn.relu(by_patches(layer, x) if patches else directly(layer, x)))
+    x = x.transpose(3, 1, 2, 0) if patches else x
     return x.reshape(x.shape[0], -1)
 
   def apply(params: Any, stats: Any, x: jax.Array, **unused: Any) -> Output:
