@@ -11,7 +11,7 @@ from rfjax.core import Network, _check
 from rfjax.core._network import Output, as_float, widths
 
 FORMS = ("auto", "patches", "direct")
-_ROWS = 128  # patches of more images outgrow the cache
+_ROWS, _PATCHED_ROWS = 256, 32  # at a time; patches of more images outgrow the cache
 
 
 def by_patches(layer: Any, x: jax.Array) -> jax.Array:
@@ -42,15 +42,15 @@ def directly(layer: Any, x: jax.Array) -> jax.Array:
   return out + layer["bias"]
 
 
-def in_parts(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-  """A function of rows [B, ...], applied to 128 at a time where there are more of them."""
+def in_parts(function: Callable[[jax.Array], jax.Array], x: jax.Array, most: int) -> jax.Array:
+  """A function of rows [B, ...], applied to `most` of them at a time."""
   rows = x.shape[0]
-  if rows <= _ROWS:
+  if rows <= most:
     return function(x)
-  parts = -(-rows // _ROWS)
-  padded = jnp.pad(x, ((0, parts * _ROWS - rows), *((0, 0) for _ in x.shape[1:])))
-  out = jax.lax.map(function, padded.reshape(parts, _ROWS, *x.shape[1:]))
-  return out.reshape(parts * _ROWS, *out.shape[2:])[:rows]
+  parts = -(-rows // most)
+  padded = jnp.pad(x, ((0, parts * most - rows), *((0, 0) for _ in x.shape[1:])))
+  out = jax.lax.map(function, padded.reshape(parts, most, *x.shape[1:]))
+  return out.reshape(parts * most, *out.shape[2:])[:rows]
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -119,17 +119,23 @@ def cnn(
       "head": dense_init(keys[-1], hidden, num_classes),
     }, ()
 
+  def by_products() -> bool:
+    return form == "patches" or (form == "auto" and jax.default_backend() == "cpu")
+
   def convolved(params: Any, x: jax.Array) -> jax.Array:
-    x, patches = images(x), form == "patches" or (form == "auto" and jax.default_backend() == "cpu")
+    x, patches = images(x), by_products()
     x = x.transpose(3, 1, 2, 0) if patches else x
     for layer in params["convs"]:
       x = max_pool(jax.nn.relu(by_patches(layer, x) if patches else directly(layer, x)))
     x = x.transpose(3, 1, 2, 0) if patches else x
     return x.reshape(x.shape[0], -1)
 
-  def apply(params: Any, stats: Any, x: jax.Array, **unused: Any) -> Output:
+  def apply(params: Any, stats: Any, x: jax.Array, *, train: bool, **unused: Any) -> Output:
     del unused
-    features = jax.nn.relu(dense(params["dense"], in_parts(lambda x: convolved(params, x), x)))
+    # A gradient in parts costs more than what it gains.
+    most = _PATCHED_ROWS if by_products() and not train else _ROWS
+    flat = in_parts(lambda x: convolved(params, x), x, most)
+    features = jax.nn.relu(dense(params["dense"], flat))
     return dense(params["head"], features), features, stats
 
   return Network(init, apply)

@@ -68,6 +68,17 @@ def test_both_forms_have_the_same_gradient(said):
   assert min(np.abs(g).max() for g in jax.tree.leaves(gradients[0])) > 0
 
 
+@pytest.mark.parametrize("form", NETWORKS)
+def test_many_pictures_are_told_what_few_are(form):
+  many = RNG.normal(size=(259, 5, 6, 2)).astype(np.float32)
+  say = jax.jit(
+    lambda x, train: NETWORKS[form].apply(PARAMS, (), x, key=None, train=train)[0], static_argnums=1
+  )
+  few = np.concatenate([say(many[i : i + 7], True) for i in range(0, 259, 7)])
+  for train in (True, False):
+    np.testing.assert_allclose(say(many, train), few, rtol=1e-5, atol=1e-5)
+
+
 def program(form):
   network = architectures.cnn([3, 4], 5, 3, form=form)
   return str(jax.make_jaxpr(lambda x: network.apply(PARAMS, (), x, key=None, train=True)[0])(X))
