@@ -46,6 +46,7 @@ def _has(result: Result, name: str, measure: str) -> bool:
 
 _KEPT = ("kept", "precision", "recall", "f1")
 _CHANGED = ("relabelled", "relabelled_right")
+_OF = {"precision": "kept", "relabelled_right": "relabelled"}  # shares of these, which may be 0
 _STEPS = ("stopped", "empty_step", "diverged_step")
 
 
@@ -60,7 +61,7 @@ def rows(result: Result) -> list[dict[str, Any]]:
       out.append(
         {
           "method": name,
-          "rate_source": "given" if RECIPES[name].needs_rate else None,
+          "told": RECIPES[name].told or None,
           "seed": int(seed),
           **{kind: float(values[i]) for kind, values in accuracies.items()},
           "selected_epoch": int(picked[i]) + 1,
@@ -71,6 +72,13 @@ def rows(result: Result) -> list[dict[str, Any]]:
         }
       )
   return out
+
+
+def _longer(result: Result) -> tuple[str, ...]:
+  """A note on the methods that train for longer than the others, if there are any."""
+  times = {name: RECIPES[name].trained for name in result.data if RECIPES[name].trained}
+  told = ", ".join(f"{name} {count} times" for name, count in times.items())
+  return (f"Trained for longer than {result.settings.epochs} epochs: {told}.",) if times else ()
 
 
 def _collapses(result: Result) -> tuple[str, ...]:
@@ -113,7 +121,7 @@ def tables(result: Result) -> dict[str, report.Table]:
   interval, rivals = report.mean_interval, _rivals(result)
   last, picked = [], []
   for name in result.data:
-    found, told = _accuracies(result, name), "given" if RECIPES[name].needs_rate else ""
+    found, told = _accuracies(result, name), RECIPES[name].told
     gains = {
       kind: [
         report.paired_difference(found[kind], _accuracies(result, r)[kind]) for r in rivals.values()
@@ -125,12 +133,13 @@ def tables(result: Result) -> dict[str, report.Table]:
     picked.append((name, interval(found["selected"]), *gains["selected"], interval(found["best"])))
   made = {
     "last": report.Table(
-      ("method", "rate", "accuracy", *rivals, "memorized"),
+      ("method", "told", "accuracy", *rivals, "memorized"),
       last,
       caption=f"{_where(result)}: test accuracy after the last epoch",
       notes=(
-        f"{_note(result)} Memorized: share of the wrong labels that the network gives back. Rate"
-        " given: the method was told the true noise rate.",
+        f"{_note(result)} Memorized: share of the wrong labels that the network gives back. Told:"
+        " what the method was told of the noise.",
+        *_longer(result),
         *_collapses(result),
       ),
     ),
@@ -147,9 +156,16 @@ def tables(result: Result) -> dict[str, report.Table]:
   return made | _gap(result) | _choices(result) | _transitions(result)
 
 
+def _of_some(result: Result, name: str, measure: str) -> report.Interval | None:
+  """A measure after the last epoch over the seeds that chose something, if there are two."""
+  values, base = _end(result, name, measure), _OF.get(measure)
+  chose = np.ones(len(values), bool) if base is None else _end(result, name, base) > 0
+  return report.mean_interval(values[chose]) if chose.sum() > 1 else None
+
+
 def _lines(result: Result, measures: tuple[str, ...], chose: Callable[[str], bool]) -> list[tuple]:
   """A line of measures after the last epoch for each method that chose something."""
-  ends = lambda name: [report.mean_interval(_end(result, name, m)) for m in measures]
+  ends = lambda name: [_of_some(result, name, m) for m in measures]
   own = [name for name in result.data if not RECIPES[name].oracle]
   return [(name, *ends(name)) for name in own if chose(name)]
 
@@ -175,7 +191,8 @@ def _choices(result: Result) -> dict[str, report.Table]:
       caption=f"{_where(result)}: what was relabelled in the last epoch",
       notes=(
         f"{_means(result)} Relabelled: share of all examples whose likeliest target is not the"
-        " given label. Of these right: how many of them have their true label now.",
+        " given label. Of these right: how many of them have their true label now, over the seeds"
+        " that relabelled some.",
       ),
     )
   return made
@@ -223,7 +240,7 @@ def _transitions(result: Result) -> dict[str, report.Table]:
     stopped, estimate = _end(result, name, "stopped"), None
     both = (stopped > 0) & (crossing > 0)
     near = np.sum(both & (np.abs(stopped - crossing) <= 2))
-    if _has(result, name, "noise_rate") and not RECIPES[name].needs_rate:
+    if _has(result, name, "noise_rate") and RECIPES[name].told != "rate":
       estimate = interval(_end(result, name, "noise_rate"))
     lines.append(
       (
@@ -324,7 +341,9 @@ def write(result: Result, directory: pathlib.Path) -> pathlib.Path:
     network=settings.network,
     epochs=settings.epochs,
     batch_size=settings.batch_size,
+    optimizer=settings.optimizer,
     learning_rate=settings.learning_rate,
+    method=settings.method,
     seeds=settings.seeds,
     lanes=int(first.attrs["lanes"]),
     block=int(first.attrs["block"]),

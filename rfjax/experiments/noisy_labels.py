@@ -86,7 +86,7 @@ class Settings:
   """How labels go wrong: to any other class, to the next one, to one that looks alike, or by Reed's
   permutation of the digits."""
   rate: float = 0.4
-  """Share of wrong labels, in validation too."""
+  """Share of wrong labels, in validation too; of asymmetric noise, in the classes it strikes."""
   method: str = ",".join(SHORT)
   """The methods, separated by commas, or all; cross_entropy is always run."""
   network: Literal["mlp", "cnn", "dropout_mlp"] = "mlp"
@@ -161,7 +161,7 @@ def rows(result: Any) -> list[dict[str, Any]]:
     result: what `run` returned.
 
   Returns:
-    The rows, with method, rate_source, seed, last, selected, selected_epoch, best, memorized, the
+    The rows, with method, told, seed, last, selected, selected_epoch, best, memorized, the
     share kept with its label precision, recall and F1, the share relabelled with its accuracy, the
     estimated noise rate and the epoch of a transition where there is one, the first empty and the
     first diverged step, label_rate and label_hash.

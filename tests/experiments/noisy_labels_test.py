@@ -4,8 +4,11 @@ import dataclasses
 
 import jax
 import numpy as np
+import optax
 import pytest
 
+import rfjax
+from rfjax import architectures, metrics
 from rfjax.experiments import (
   _noisy_labels,
   _noisy_labels_methods,
@@ -55,7 +58,7 @@ def test_every_named_method_has_a_recipe():
 
 
 @pytest.mark.parametrize("name", noisy_labels.METHODS)
-def test_every_method_trains(pictures, name):
+def test_every_method_is_traced(pictures, name):
   settings = dataclasses.replace(SMALL, noise="pair", epochs=4)
   split = _noisy_labels.data.load("mnist", fractions=(1.0, 0.0))
   train = _noisy_labels._trainer(settings, RECIPES[name], split.train, split.test)
@@ -77,7 +80,7 @@ def test_rows_pick_by_validation_and_share_the_noise(result):
     assert row["best"] == pytest.approx(curve["test"].max())
     assert curve["validation"][row["selected_epoch"] - 1] == curve["validation"].max()
     assert row["selected"] == pytest.approx(curve["test"][row["selected_epoch"] - 1])
-    assert (row["rate_source"] == "given") == (row["method"] in RATED)
+    assert (row["told"] == "rate") == (row["method"] in RATED)
 
 
 def test_the_tables_have_paired_differences_to_the_baseline(result):
@@ -143,14 +146,18 @@ def test_an_oracle_learns_from_the_true_labels(pictures):
 
 
 def test_reeds_matrix_is_that_of_the_noise():
-  matrix = np.asarray(_noisy_labels_methods.transition("permuted", 0.46))
+  matrix = np.asarray(_noisy_labels_methods.transition("permuted", 0.46, "mnist"))
   np.testing.assert_allclose(matrix.sum(1), 1, rtol=1e-6)
   np.testing.assert_allclose(np.diag(matrix), 0.54, rtol=1e-6)
   assert [int(np.argsort(row)[-2]) for row in matrix] == [7, 9, 0, 4, 2, 1, 3, 5, 6, 8]
-  pair = np.asarray(_noisy_labels_methods.transition("pair", 0.4))
+  pair = np.asarray(_noisy_labels_methods.transition("pair", 0.4, "mnist"))
   np.testing.assert_allclose([pair[i, (i + 1) % 10] for i in range(10)], 0.4, rtol=1e-6)
-  with pytest.raises(ValueError, match="must not be told"):
-    _noisy_labels_methods.transition("asymmetric", 0.4)
+
+
+@pytest.mark.parametrize("data", ["mnist", "fashion_mnist"])
+def test_asymmetric_noise_strikes_half_of_the_classes(data):
+  matrix = np.asarray(_noisy_labels_methods.transition("asymmetric", 0.4, data))
+  np.testing.assert_allclose(1 - np.diag(matrix).mean(), 0.2, rtol=1e-6)
 
 
 def test_collapses_are_told_with_their_step(result):
@@ -159,7 +166,9 @@ def test_collapses_are_told_with_their_step(result):
   broken["gce"].diverged_step.values[1, -1] = 7
   notes = noisy_labels.tables(result._replace(data=broken))["last"].notes
   assert "gce diverged first in seed 1 (step 7)." in notes
-  assert len(noisy_labels.tables(result)["last"].notes) == 1
+  assert noisy_labels.tables(result)["last"].notes[1:] == (
+    "Trained for longer than 12 epochs: selfie 3 times.",
+  )
 
 
 def test_cross_entropy_learns_and_memorizes(result):
@@ -190,3 +199,41 @@ def test_the_page_has_tables_and_figures(result, tmp_path):
 def test_settings_out_of_range_are_refused(bad, match):
   with pytest.raises(ValueError, match=match):
     noisy_labels.run(noisy_labels.Settings(**bad))
+
+
+def test_the_cycles_of_o2u_are_of_batches():
+  method = RECIPES["o2u"].rounds(
+    _noisy_labels_methods.Run(0.4, "pair", np.eye(10), epochs=3, steps=15, rows=20)
+  )
+  x = np.zeros((20, 2), np.float32)
+  data = rfjax.Batch.from_arrays(x, np.arange(20) % 10, num_classes=10)
+  _, log = method(
+    architectures.logistic(10), optax.scale_by_schedule(lambda step: 0.0), data, epochs=3,
+    batch_size=4, key=jax.random.key(0), after=metrics.watch(),
+    observe=lambda state, view: optax.tree_utils.tree_get(state.opt, "count"),
+  )  # fmt: skip
+  assert log.observed.tolist() == 3 * [5, 10, 15]
+
+
+def test_a_rate_by_the_epoch_is_one_by_the_step_where_epochs_are_alike():
+  settings = dataclasses.replace(SMALL, epochs=3, learning_rate=0.1)
+  params = np.ones(1)
+  for by_epoch, steps in ((True, 3), (False, 3)):
+    tx = _noisy_labels._optimizer(settings, steps, by_epoch=by_epoch)
+    tx, state = optax.with_extra_args_support(tx), None
+    state, moves = tx.init(params), []
+    for epoch in range(4):
+      update, state = tx.update(np.ones(1), state, params, epoch=epoch)
+      moves.append(float(update[0]))
+    if by_epoch:
+      first = moves
+  np.testing.assert_allclose(moves, first, rtol=1e-6)
+  assert moves[-1] == 0 > moves[0]
+
+
+def test_shares_of_nothing_are_left_out(result):
+  data = dict(result.data)
+  data["selfie"] = data["selfie"].copy(deep=True)
+  data["selfie"].relabelled.values[:, -1] = [0.3, 0.0]
+  (row,) = noisy_labels.tables(result._replace(data=data))["relabelled"].rows
+  assert row[1].mean == pytest.approx(0.15) and row[2] is None
