@@ -18,6 +18,24 @@ def check_confusing(matrix: ArrayLike) -> Any:
   return given
 
 
+def _labels(
+  y: ArrayLike, given: ArrayLike, classes: int, valid: ArrayLike | None = None
+) -> list[jax.Array]:
+  """True and given labels; those of rows that count are checked where they are known."""
+  pair = {"y": y, "given": given}
+  for name, values in pair.items():
+    if not _check.traced(values, valid):
+      known = values if valid is None else np.where(valid, np.asarray(values), 0)
+      _check.labels(name, known, classes, 2)
+  found = [jnp.asarray(values) for values in pair.values()]
+  if found[0].shape != found[1].shape:
+    raise ValueError(
+      f"given must have one label for each of the {found[0].shape[0]} rows of y, got shape"
+      f" {found[1].shape}"
+    )
+  return found
+
+
 def confusing_matrix(
   y: ArrayLike, given: ArrayLike, *, num_classes: int, valid: ArrayLike | None = None
 ) -> jax.Array:
@@ -39,7 +57,7 @@ def confusing_matrix(
     M [C, C]; uniform off the diagonal in the row of a class that was never mistaken.
 
   Raises:
-    ValueError: for fewer than two classes.
+    ValueError: for fewer than two classes, or labels that are not of them.
 
   References:
     Xiao, Xia, Yang, Huang, Wang, Learning from Massive Noisy Labeled Data for Image Classification,
@@ -52,7 +70,7 @@ def confusing_matrix(
     [[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [1.0, 0.0, 0.0]]
   """
   classes = _check.count("num_classes", num_classes, 2)
-  y, given = jnp.asarray(y), jnp.asarray(given)
+  y, given = _labels(y, given, classes, valid)
   weight = jnp.ones(y.shape) if valid is None else jnp.asarray(valid, float)
   counts = jnp.zeros((classes, classes)).at[y, given].add(weight)
   others = 1 - jnp.eye(classes)
@@ -91,7 +109,7 @@ def noise_types(y: ArrayLike, given: ArrayLike, confusing: ArrayLike) -> jax.Arr
     The types, int32 [N]: 0 right, 1 wrong at random, 2 mistaken.
 
   Raises:
-    ValueError: for a bad matrix.
+    ValueError: for a bad matrix, or labels that are not of its classes.
 
   References:
     Xiao, Xia, Yang, Huang, Wang, Learning from Massive Noisy Labeled Data for Image Classification,
@@ -103,6 +121,7 @@ def noise_types(y: ArrayLike, given: ArrayLike, confusing: ArrayLike) -> jax.Arr
     >>> architectures.noise_types([0, 0, 0, 2], [0, 1, 2, 0], confusing).tolist()
     [0, 2, 1, 2]
   """
-  matrix, y, given = jnp.asarray(check_confusing(confusing)), jnp.asarray(y), jnp.asarray(given)
+  matrix = jnp.asarray(check_confusing(confusing))
+  y, given = _labels(y, given, matrix.shape[0])
   random = matrix[y, given] < 1 / (matrix.shape[0] - 1)
   return jnp.where(y == given, 0, jnp.where(random, 1, 2)).astype(jnp.int32)

@@ -54,9 +54,8 @@ def mixed_precision(network: Network, dtype: str = "bfloat16") -> Network:
     return leaf.astype(half) if wide else leaf
 
   def apply(params: Any, stats: Any, x: jax.Array, *, key: jax.Array, train: bool) -> Output:
-    said = network.apply(
-      jax.tree.map(narrow, params), stats, narrow(as_float(x)), key=key, train=train
-    )
+    seen = narrow(as_float(x) if x.dtype == jnp.uint8 else x)  # other integers are no quantities
+    said = network.apply(jax.tree.map(narrow, params), stats, seen, key=key, train=train)
     logits, features, new = said
     back = lambda v: v.astype(jnp.promote_types(v.dtype, jnp.float32))
     kept = jax.tree.map(lambda a, b: a.astype(b.dtype), new, stats)

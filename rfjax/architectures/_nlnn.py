@@ -44,7 +44,8 @@ def nlnn(initial: ArrayLike | None = None, *, every: int = 1, warmup: int = 0) -
     The transform; it writes target.
 
   Raises:
-    ValueError: for values out of range, or a matrix that is not of the data set's classes.
+    ValueError: for values out of range, neither a matrix nor a warm-up, or a matrix that is not of
+      the data set's classes.
 
   References:
     Bekker, Goldberger, Training deep neural-networks based on unreliable labels, ICASSP 2016.
@@ -61,6 +62,11 @@ def nlnn(initial: ArrayLike | None = None, *, every: int = 1, warmup: int = 0) -
   """
   given = None if initial is None else _check.transition("initial", initial)
   every, warmup = _check.count("every", every), _check.count("warmup", warmup, 0)
+  if given is None and warmup == 0:
+    raise ValueError(
+      "warmup must be at least 1 without initial, since a network that has learned nothing has no"
+      " confusion, got 0: pass warmup= or initial="
+    )
 
   def init(data: Batch, **unused: Any) -> NLNNState:
     del unused

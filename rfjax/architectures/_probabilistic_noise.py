@@ -80,7 +80,8 @@ def probabilistic_noise(
     if types is None:
       width = features_of(spec, "probabilistic_noise").shape[-1]
       bias = log_transition(shares)
-      return {"kernel": jnp.zeros((width, 3), bias.dtype), "bias": bias}
+      fresh = {"kernel": jnp.zeros((width, 3), bias.dtype), "bias": bias}
+      return fresh if params is None else params
     fresh, stats = types.init(key, data.x)
     if jax.tree.leaves(stats):
       raise ValueError("types must be a network without statistics, such as mlp([64], 3)")

@@ -8,6 +8,7 @@ import optax
 
 from rfjax.architectures._s_model import confusion, s_model
 from rfjax.core import Batch, Log, Network, TrainState, Transform, chain, fit, identity, predict
+from rfjax.core._network import going_on
 
 
 def s_model_rounds(
@@ -71,12 +72,11 @@ def s_model_rounds(
   )
   start = confusion(predict(network, first, data).log_probs, data.y, data.valid, hard=hard)
   return fit(
-    network,
+    going_on(network, first.params, first.stats) if go_on else network,
     chain(before, s_model(start, channel_tx), after),
     tx,
     data,
     key=jax.random.fold_in(key, 1),
-    params=first.params if go_on else None,
     observe=observe,
     epochs=epochs,
     batch_size=batch_size,

@@ -10,6 +10,7 @@ import optax
 from rfjax.architectures._s_model import confusion, s_model
 from rfjax.architectures._webly import relationship_graph, webly
 from rfjax.core import Batch, Log, Network, TrainState, _check, fit, identity, predict
+from rfjax.core._network import going_on
 
 
 def webly_rounds(
@@ -86,7 +87,6 @@ def webly_rounds(
     method = webly(relationship_graph(said.log_probs, **seen))
   else:
     method = s_model(confusion(said.log_probs, **seen), channel_tx)
-  # The statistics of the first stage stay as well as its parameters.
-  trained = network._replace(init=lambda key, x: (state.params, state.stats))
+  trained = going_on(network, state.params, state.stats)
   state, second = fit(trained, method, tx, data, key=second_key, epochs=later, **settings)
   return state, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), first, second)

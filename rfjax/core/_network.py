@@ -25,6 +25,11 @@ class Network(NamedTuple):
   apply: Callable[..., Output]
 
 
+def going_on(network: Network, params: Any, stats: Any) -> Network:
+  """The network that starts with parameters and statistics that it has learned."""
+  return network._replace(init=lambda key, x: (params, stats))
+
+
 def _split_output(output: Any) -> tuple[jax.Array, jax.Array | None]:
   return output if isinstance(output, tuple) else (output, None)
 

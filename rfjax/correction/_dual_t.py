@@ -41,7 +41,7 @@ def dual_t(
     The matrix [C, C], rows of probabilities.
 
   Raises:
-    ValueError: for a percentile out of range, and shapes that do not fit.
+    ValueError: for a percentile or labels out of range, and shapes that do not fit.
 
   References:
     Yao, Liu, Han, Gong, Deng, Niu, Sugiyama, Dual T: Reducing Estimation Error for Transition
@@ -56,7 +56,7 @@ def dual_t(
   eta = _elements.probabilities(probs)
   club = anchor_transition(eta, percentile=percentile, mask=mask)
   one_hot = lambda labels: jax.nn.one_hot(labels, eta.shape[1], dtype=eta.dtype)
-  predicted, given = one_hot(jnp.argmax(eta, axis=-1)), one_hot(_elements.rows("y", y, eta))
+  predicted, given = one_hot(jnp.argmax(eta, axis=-1)), one_hot(_elements.labels(y, eta, mask))
   if mask is not None:
     given = given * _elements.rows("mask", mask, eta)[:, None]
   counts = jnp.matmul(predicted.T, given, precision=jax.lax.Precision.HIGHEST)

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import _check
@@ -25,6 +26,17 @@ def rows(name: str, values: Any, probs: jax.Array) -> jax.Array:
       f"{name} must have one value for each of the {probs.shape[0]} rows of probs, got shape"
       f" {found.shape}"
     )
+  return found
+
+
+def labels(y: ArrayLike, probs: jax.Array, mask: ArrayLike | None) -> jax.Array:
+  """Checks that there is one label for each row of `probs`, and of the rows that count by value."""
+  found = rows("y", y, probs)
+  if mask is not None:
+    rows("mask", mask, probs)
+  if not _check.traced(y, mask):
+    known = np.asarray(_check.array("y", y))
+    _check.labels("y", known if mask is None else np.where(mask, known, 0), probs.shape[1], 2)
   return found
 
 

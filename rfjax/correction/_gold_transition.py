@@ -24,7 +24,7 @@ def gold_transition(probs: ArrayLike, y: ArrayLike, mask: ArrayLike | None = Non
     The matrix [C, C]; the row of a class without trusted rows is that of the identity.
 
   Raises:
-    ValueError: for shapes that do not fit.
+    ValueError: for labels out of range, and shapes that do not fit.
 
   References:
     Hendrycks, Mazeika, Wilson, Gimpel, Using Trusted Data to Train Deep Networks on Labels
@@ -36,7 +36,7 @@ def gold_transition(probs: ArrayLike, y: ArrayLike, mask: ArrayLike | None = Non
     [[0.75, 0.25], [0.375, 0.625]]
   """
   p = _elements.probabilities(probs)
-  labels = jax.nn.one_hot(_elements.rows("y", y, p), p.shape[1], dtype=p.dtype)
+  labels = jax.nn.one_hot(_elements.labels(y, p, mask), p.shape[1], dtype=p.dtype)
   if mask is not None:
     labels = labels * _elements.rows("mask", mask, p)[:, None]
   return conditional(labels, p)

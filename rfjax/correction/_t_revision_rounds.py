@@ -18,6 +18,7 @@ from rfjax.core import (
   identity,
   predict,
 )
+from rfjax.core._network import going_on
 from rfjax.correction._anchor_transition import anchor_transition
 from rfjax.correction._t_revision import t_revision
 from rfjax.reweighting import importance
@@ -100,12 +101,12 @@ def t_revision_rounds(
   second_key, third_key = (jax.random.fold_in(key, i) for i in (1, 2))
   weighted = chain(before, importance(matrix, largest=largest))
   second, _ = fit(
-    network, weighted, tx, data, key=second_key, epochs=epochs, batch_size=batch_size,
-    params=first.params,
+    going_on(network, first.params, first.stats), weighted, tx, data,
+    key=second_key, epochs=epochs, batch_size=batch_size,
   )  # fmt: skip
   revised = chain(before, t_revision(matrix, slow, largest=largest, differentiable=differentiable))
   return fit(
-    network, revised, slow, data,
+    going_on(network, second.params, second.stats), revised, slow, data,
     key=third_key, epochs=epochs if revision_epochs is None else revision_epochs,
-    batch_size=batch_size, params=second.params, observe=observe,
+    batch_size=batch_size, observe=observe,
   )  # fmt: skip

@@ -37,7 +37,7 @@ def cross_entropy(floor: float | jax.Array = 0.0) -> Transform:
     0.6931
   """
   _check.number("floor", floor, 0.0, 1.0, open_high=True)
-  if not _check.traced(floor) and floor == 0:
+  if not _check.traced(floor) and float(floor) == 0:
     return loss(jnp.negative)
 
   def cost(log_probs: jax.Array) -> jax.Array:

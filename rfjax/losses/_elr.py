@@ -26,9 +26,9 @@ def elr(
 ) -> Transform:
   r"""Early-learning regularisation.
 
-  $$\mathrm{penalty} \leftarrow \mathrm{penalty} + \lambda\,
-  \frac{\sum_i \mathrm{keep}_i \log(1 - \langle t_i, p_i \rangle)}{\max(\sum_i \mathrm{keep}_i, 1)},
-  \qquad t_i \leftarrow \beta\, t_i + (1 - \beta)\, p_i$$
+  $$t_i \leftarrow \beta\, t_i + (1 - \beta)\, p_i, \qquad \mathrm{penalty} \leftarrow
+  \mathrm{penalty} + \lambda\, \frac{\sum_i \mathrm{keep}_i \log(1 - \langle t_i, p_i \rangle)}
+  {\max(\sum_i \mathrm{keep}_i, 1)}$$
 
   Networks learn from the true labels first. The penalty falls without bound as the prediction
   agrees with its own past, which keeps the gradient of such examples alive and cancels that of
@@ -72,7 +72,8 @@ def elr(
   ) -> tuple[Batch, ELRState]:
     del params, unused
     batch.require("log_probs", "keep", "penalty", by="elr")
-    probs = jnp.clip(batch.probs, clip, 1 - clip)
+    # In the type of the memory: in half precision 1 - clip is 1.
+    probs = jnp.clip(batch.probs.astype(state.memory.dtype), clip, 1 - clip)
     said = jax.lax.stop_gradient(probs / jnp.sum(probs, axis=-1, keepdims=True))
     past = decay * read(state.memory, batch.index) + (1 - decay) * said
     agreement = jnp.log1p(-jnp.sum(past * probs, axis=-1))

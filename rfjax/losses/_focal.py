@@ -40,7 +40,7 @@ def focal(gamma: float | jax.Array = 2.0) -> Transform:
   _check.number("gamma", gamma, 0.0, open_high=True)
 
   def cost(log_probs: jax.Array) -> jax.Array:
-    surprise = -log_probs
+    surprise = jnp.where(log_probs <= 0, -log_probs, 0)  # behind a channel log p may exceed 0
     sure = surprise < 1
     near, far = jnp.where(sure, surprise, 1.0), jnp.where(sure, 1.0, surprise)
     # For gamma < 1 the slope of (1 - p) ** gamma at p = 1 is infinite, that of the product is not.

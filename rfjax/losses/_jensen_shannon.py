@@ -79,7 +79,8 @@ def generalized_jensen_shannon(
 
   with the entropy H. It is at least `jensen_shannon` of the mean prediction: what it adds asks for
   predictions that agree. The first of the M predictions is the batch's own, the others are those
-  for x changed by `view`; its gradient goes through all of them.
+  for x changed by `view`; its gradient goes through all of them. Put no correction of the softmax
+  output in front of it, which would act on the first prediction alone.
 
   Args:
     pi: weight of the label, in (0, 1); may be traced.

@@ -23,9 +23,10 @@ def _beta_table(alpha: float) -> np.ndarray:
 
 
 def _partners(batch: Batch, key: jax.Array) -> jax.Array:
-  """A random permutation of the valid rows, drawn by `index`, int32 [B]."""
-  draws = uniform(key, batch, (2,))
-  orders = jnp.argsort(jnp.where(batch.valid[:, None], draws, jnp.inf), axis=0)
+  """A random permutation of the rows that are kept, drawn by `index`, int32 [B]."""
+  draws, kept = uniform(key, batch, (2,)), batch.valid & (batch.keep > 0)
+  # The others stand last in both orders, and so are partners of themselves.
+  orders = jnp.argsort(jnp.where(kept[:, None], draws, jnp.inf), axis=0)
   return jnp.zeros(batch.num_rows, jnp.int32).at[orders[:, 0]].set(orders[:, 1].astype(jnp.int32))
 
 
@@ -36,8 +37,9 @@ def mixup(alpha: float = 1.0, *, larger: bool = False) -> Transform:
   \mathrm{target}_i \leftarrow \lambda\, \mathrm{target}_i + (1 - \lambda)\,
   \mathrm{target}_{\sigma(i)}, \qquad \lambda \sim \mathrm{Beta}(\alpha, \alpha)$$
 
-  with one lambda and one permutation sigma a batch. The network is asked again, for the mixtures;
-  put it in front of losses. y and group stay those of the first example.
+  with one lambda and one permutation sigma a batch, of the rows that are kept. The network is asked
+  again, for the mixtures; put it in front of losses and corrections. y and group stay those of the
+  first example.
 
   Args:
     alpha: at least 0, static: the larger, the more is mixed; 0 is no mixing. 32 in Arazo et al., 4
@@ -45,7 +47,7 @@ def mixup(alpha: float = 1.0, *, larger: bool = False) -> Transform:
     larger: whether lambda is at least 1/2, max(lambda, 1 - lambda), as in MixMatch and DivideMix.
 
   Returns:
-    The transform; it writes log_probs and target.
+    The transform; it writes logits, log_probs and target.
 
   Raises:
     ValueError: for alpha out of range or traced.
@@ -64,8 +66,8 @@ def mixup(alpha: float = 1.0, *, larger: bool = False) -> Transform:
   if _check.traced(alpha):
     raise ValueError("alpha must be static, since its quantiles are tabulated: pass a number")
   _check.number("alpha", alpha, 0.0, open_high=True)
-  writes = ("log_probs", "target")
-  if alpha == 0:
+  writes = ("logits", "log_probs", "target")
+  if float(alpha) == 0:
     return identity._replace(writes=writes)
   table = _beta_table(float(alpha))
   if larger:
@@ -75,7 +77,7 @@ def mixup(alpha: float = 1.0, *, larger: bool = False) -> Transform:
     batch: Batch, state: Any, params: Any, *, key: jax.Array, forward: Any, **unused: Any
   ) -> tuple[Batch, Any]:
     del unused
-    batch.require("target", by="mixup")
+    batch.require("target", "keep", by="mixup")
     share_key, partner_key = jax.random.split(key)
     x, partner = as_float(batch.x), _partners(batch, partner_key)
     share = jnp.asarray(table, x.dtype)[jax.random.randint(share_key, (), 0, _QUANTILES)]

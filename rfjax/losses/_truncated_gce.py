@@ -88,8 +88,9 @@ def truncated_gce(
     due = (epoch >= start) & ((epoch - start) % every == 0)
 
     def search() -> jax.Array:
-      known = jnp.exp(at_label(data.log_probs, data.y))
-      return write(state.inside, data.index, known > threshold)
+      known = at_label(data.log_probs, data.y)
+      limit = jnp.log(jnp.asarray(threshold, known.dtype))  # a p of 0 may be an underflow
+      return write(state.inside, data.index, known > limit)
 
     inside = jax.lax.cond(due, search, lambda: state.inside)
     return truncated(data), TruncatedGCEState(inside)

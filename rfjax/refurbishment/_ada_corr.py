@@ -62,7 +62,7 @@ def ada_corr(
     window: how many epochs are averaged, at least 1.
     retroactive: lambda, at least 0; may be traced.
     retroactive_start: the first epoch of the retroactive loss, whose anchors are the labels in use
-      at the end of the last epoch before it, at least 0; may be traced.
+      at the end of the last epoch before it, a whole number of at least 0; may be traced.
     retroactive_interval: so many epochs later the anchors are taken once more, a whole number of at
       least 1; may be traced.
 
@@ -91,6 +91,11 @@ def ada_corr(
   for (name, low), value in zip(lows.items(), values, strict=True):
     _check.number(name, value, low)
   _check.number("retroactive_interval", retroactive_interval, 1.0)
+  for name, value in (
+    ("retroactive_start", retroactive_start), ("retroactive_interval", retroactive_interval)
+  ):  # fmt: skip
+    if not _check.traced(value) and float(value) % 1 > 0:
+      raise ValueError(f"{name} must be a whole number of epochs, got {value}")
   window = _check.count("window", window)
 
   def init(data: Batch, **unused: Any) -> AdaCorrState:

@@ -64,7 +64,7 @@ def dynamic_bootstrap(
     steps: of the fit, static.
 
   Returns:
-    The transform; it writes target and penalty, and with an alpha log_probs.
+    The transform; it writes target and penalty, and with an alpha logits and log_probs.
 
   Raises:
     ValueError: for values out of range, or a traced alpha.
@@ -86,7 +86,7 @@ def dynamic_bootstrap(
   _check.number("warmup", warmup, 0.0, open_high=True)
   _check.number("strength", strength, 0.0, open_high=True)
   steps, mixing = _check.count("steps", steps), mixup(alpha)
-  mixed = isinstance(alpha, (int, float)) and alpha > 0
+  mixed = float(alpha) > 0  # mixup has refused what is traced
 
   def init(data: Batch, **unused: Any) -> DynamicBootstrapState:
     del unused
@@ -108,7 +108,7 @@ def dynamic_bootstrap(
   def update(
     batch: Batch, state: DynamicBootstrapState, params: Any = None, *, epoch: Any, **extra: Any
   ) -> tuple[Batch, DynamicBootstrapState]:
-    batch.require("log_probs", "cost", "target", "penalty", by="dynamic_bootstrap")
+    batch.require("log_probs", "cost", "target", "keep", "penalty", by="dynamic_bootstrap")
     started = jnp.asarray(epoch) >= warmup
     loss = jax.lax.stop_gradient(at_label(batch.cost, batch.y))
     doubt = beta_posterior(state.mixture, _scale(loss, state.low, state.high))
@@ -116,12 +116,12 @@ def dynamic_bootstrap(
     target = (1 - doubt) * batch.target + doubt * _said(batch, hard)
     batch = batch.replace(target=jnp.where(started, target, batch.target))
     batch, _ = mixing.update(batch, (), params, **extra)
-    apart = prior_penalty(batch.log_probs, batch.valid)
+    apart = prior_penalty(batch.log_probs, batch.valid & (batch.keep > 0))
     penalty = batch.penalty + jnp.where(started, strength, 0.0) * apart
     return batch.replace(penalty=penalty.astype(batch.penalty.dtype)), state
 
-  writes = ("log_probs", "target", "penalty") if mixed else ("target", "penalty")
-  return Transform(init, update, refresh, writes)
+  written = ("target", "penalty")
+  return Transform(init, update, refresh, ("logits", "log_probs", *written) if mixed else written)
 
 
 def _scale(loss: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:

@@ -95,7 +95,8 @@ def joint_optimization(
       if value is not None and jnp.shape(value) != shape:
         raise ValueError(f"{name} must have shape {shape}, as the data set, got {jnp.shape(value)}")
     given = jax.nn.one_hot(data.y, data.num_classes)
-    first = write(jnp.zeros_like(given), data.index, given) if labels is None else labels
+    blank = jnp.full_like(given, 1 / data.num_classes)  # of addresses that no row has
+    first = write(blank, data.index, given) if labels is None else labels
     return JointOptimizationState(recent(data, window), jnp.asarray(first, given.dtype))
 
   def refresh(

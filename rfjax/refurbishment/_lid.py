@@ -26,7 +26,7 @@ def lid(features: jax.Array, neighbours: int = 20, *, mask: jax.Array | None = N
     mask mean nothing.
 
   Raises:
-    ValueError: for values out of range, and features without two axes.
+    ValueError: for values out of range, features without two axes, and a single row.
 
   References:
     Amsaleg, Chelly, Furon, Girard, Houle, Kawarabayashi, Nett, Estimating Local Intrinsic
@@ -41,6 +41,8 @@ def lid(features: jax.Array, neighbours: int = 20, *, mask: jax.Array | None = N
   """
   if features.ndim != 2:
     raise ValueError(f"features must have two axes, got shape {features.shape}: flatten them")
+  if features.shape[0] < 2:
+    raise ValueError(f"features must have at least 2 rows, got shape {features.shape}")
   wanted = min(_check.count("neighbours", neighbours, 2), features.shape[0] - 1)
   mask = jnp.ones(features.shape[0], bool) if mask is None else mask
   number = jnp.minimum(wanted, jnp.sum(mask) - 1)
@@ -52,7 +54,8 @@ def lid(features: jax.Array, neighbours: int = 20, *, mask: jax.Array | None = N
     near = jnp.sqrt(-jax.lax.top_k(jnp.where(others, -squares, -jnp.inf), wanted)[0])
     farthest = near[number - 1]
     ratio = jnp.maximum(near / jnp.where(farthest > 0, farthest, 1), _LEAST)
-    ratio = jnp.where((jnp.arange(wanted) < number) & (farthest > 0), ratio, 1)
-    return number / -jnp.sum(jnp.log(ratio))
+    # Compared, not divided: compilers multiply by a reciprocal, and x / x is not 1 then.
+    ratio = jnp.where((jnp.arange(wanted) < number) & (near < farthest), ratio, 1)
+    return number / jnp.abs(jnp.sum(jnp.log(ratio)))
 
   return jax.lax.map(estimate, jnp.arange(features.shape[0]))

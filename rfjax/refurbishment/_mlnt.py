@@ -90,6 +90,8 @@ def mlnt(
   num_neighbors = _check.count("num_neighbors", num_neighbors)
   start = _check.count("start", start, 0)
   full = _check.count("full", full, start + 1)
+  if not isinstance(decay, (tuple, list)) or len(decay) != 2:
+    raise ValueError(f"decay must be a pair, until `full` and after it, got {decay!r}")
   for value in decay:
     _check.number("decay", value, 0.0, 1.0)
   _check.choice("order", order, (1, 2))

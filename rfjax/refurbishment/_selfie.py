@@ -154,7 +154,7 @@ def selfie(
     state = SelfieState(push(state.history, batch), write(state.refurbished, batch.index, now))
     return batch.replace(**fields), state
 
-  writes = ("log_probs", "target", "keep") if ask_again else ("target", "keep")
+  writes = ("logits", "log_probs", "target", "keep") if ask_again else ("target", "keep")
   if independent_batches:
     return Transform(init, update, refresh, (*writes, "order"))
   return Transform(init, update, writes=writes)

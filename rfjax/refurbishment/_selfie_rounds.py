@@ -18,6 +18,7 @@ from rfjax.core import (
   fit,
   identity,
   label_type,
+  read,
   rounds,
 )
 from rfjax.refurbishment._selfie import _earlier, selfie
@@ -83,7 +84,6 @@ def selfie_rounds(
   given = _earlier(settings.pop("refurbished", None), data)
   selfie(rate, **settings)  # bad settings are refused here, before anything compiles
   labels = jnp.full(data.num_rows, -1) if given is None else jnp.asarray(given)
-  rows = jnp.maximum(jnp.sum(data.valid), 1)
 
   def turn(memory: tuple[jax.Array, jax.Array], key: jax.Array) -> Any:
     rate, labels = memory
@@ -92,9 +92,15 @@ def selfie_rounds(
       network, method, tx, data, key=key, epochs=epochs, batch_size=batch_size, observe=observe
     )
     labels = state.method[1].refurbished
-    wrong = 1 - jnp.sum((labels >= 0) & data.valid) / rows
+    wrong = _unsettled(labels, data)
     return (jnp.minimum(rate, wrong.astype(rate.dtype)), labels), (state, log)
 
   memory = (jnp.asarray(rate, jnp.float32), labels.astype(label_type(data.num_classes)))
   _, (states, log) = rounds(turn, memory, key=key, count=restarts + 1)
   return jax.tree.map(lambda leaf: leaf[-1], states), log
+
+
+def _unsettled(labels: jax.Array, data: Batch) -> jax.Array:
+  """The share of rows that no round has refurbished: counted, as 1 - share would lose digits."""
+  left = (read(labels, data.index) < 0) & data.valid
+  return jnp.sum(left) / jnp.maximum(jnp.sum(data.valid), 1)

@@ -81,11 +81,11 @@ def meta_weight_net(
   ) -> tuple[Batch, Player]:
     del unused
     batch.require("logits", "target", "keep", "weight", by=_NAME)
-    batch = batch.replace(weight=jax.lax.stop_gradient(batch.weight))
     trusted = draw_trusted(batch, size, key, _NAME)
     loss = -jnp.sum(batch.target * jax.nn.log_softmax(batch.logits), axis=-1)
     loss = jax.lax.stop_gradient(loss)
-    parts = batch.keep * batch.weight / jnp.maximum(jnp.sum(batch.keep), 1)
+    earlier = jax.lax.stop_gradient(batch.weight)
+    parts = batch.keep * earlier / jnp.maximum(jnp.sum(batch.keep), 1)
     parts = parts[:, None] * batch.target
     shares = weigh(state.params, loss)[:, None] * parts
     alpha = rate(step) if callable(rate) else rate

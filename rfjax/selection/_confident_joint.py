@@ -25,9 +25,10 @@ def confident_joint(
   \Bigr\}\Bigr|, \qquad t_k = \frac{1}{|\{n : \tilde y_n = k\}|} \sum_{n:\, \tilde y_n = k} p_n(k)$$
 
   An example counts for the classes that it is as likely to be as those which are given that label;
-  for none of them it is left out. The diagonal is at least 1. Calibrated, each row is scaled to the
-  number of examples of its given label and rounded, half to even, so that it keeps its sum: what is
-  missing goes to the largest remainders, what is too much is taken from the smallest ones.
+  for none of them it is left out, and of several the likeliest of all classes is counted, as in
+  cleanlab, be it one of them or not. The diagonal is at least 1. Calibrated, each row is scaled to
+  the number of examples of its given label and rounded, half to even, so that it keeps its sum:
+  what is missing goes to the largest remainders, what is too much is taken from the smallest ones.
 
   The counts are those of the package cleanlab 2.9. It scales in floating point, and where
   remainders are equal, or halves, its rounding hangs on the last bits and on an unstable sort; here

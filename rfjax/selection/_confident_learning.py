@@ -83,7 +83,7 @@ def confident_learning(
     _check.classes("probs", given.shape[1], data)
     if given.shape[0] != data.num_rows:
       raise ValueError(f"probs must have {data.num_rows} rows as the data, got {given.shape[0]}")
-    rows = read(jnp.asarray(given), data.index)
+    rows = jnp.asarray(given)
     settings = {"frac_noise": frac_noise, "min_examples": min_examples}
     issues = label_issues(
       data.y, rows, prune=prune, joint=joint, num_to_remove=num_to_remove, mask=data.valid,

@@ -122,6 +122,7 @@ def crust(
 def _coresets(data: Batch, share: Any, radius: Any, capacity: int, greedy: bool) -> CrustState:
   """The coresets of all classes, and the weights of all their rows, one class after the other."""
   logits, rows = jax.lax.stop_gradient(data.logits), data.valid & (data.keep > 0)
+  logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
   gradient = jax.nn.softmax(logits) - jax.nn.one_hot(data.y, data.num_classes, dtype=logits.dtype)
   sizes = class_counts(data.y, rows, data.num_classes)
   steps = capacity if _check.traced(share) else int(count(share, capacity))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rfjax.core import Batch, Transform, _check, peer, read
+from rfjax.core import Batch, Transform, _check, peer, read, write
 from rfjax.core._network import as_float
 from rfjax.losses._prior import prior_penalty
 from rfjax.selection import _mix_match
@@ -87,7 +87,8 @@ def divide_mix(
       full batch.
 
   Returns:
-    The transform; it sets the loss, cross-entropy, and writes target, keep, penalty and order.
+    The transform; it sets logits, since it asks the network anew, and the loss, cross-entropy, and
+    writes target, keep, penalty and order.
 
   Raises:
     ValueError: for values out of range; in training, without peers or for a batch size of 1.
@@ -125,7 +126,7 @@ def divide_mix(
     del params, unused
     started, rows = jnp.asarray(epoch) >= warmup, data.valid & (data.keep > 0)
     now = _mix_match.unit(data.loss, rows).astype(state.losses.dtype)
-    losses = state.losses.at[:, state.pushes % average].set(now)
+    losses = read(state.losses, data.index).at[:, state.pushes % average].set(now)
     known = jnp.arange(average) <= state.pushes
     mean = losses @ known.astype(losses.dtype) / jnp.sum(known)
     clean = peer(_mix_match.clean_probability(mean, rows), by="divide_mix")
@@ -137,7 +138,13 @@ def divide_mix(
       more = pairs.shape[0] - order.shape[0]
       padded = jnp.pad(order, ((0, more), (0, 0)), constant_values=data.num_rows)
       order, steps = jnp.where(started, pairs, padded), jnp.where(started, number, steps)
-    new = DivideMixState(clean, losses, state.pushes + 1, state.first, state.steps)
+    new = DivideMixState(
+      write(state.clean, data.index, clean),
+      write(state.losses, data.index, losses),
+      state.pushes + 1,
+      state.first,
+      state.steps,
+    )
     new = jax.tree.map(lambda a, b: jnp.where(started, a, b), new, state)
     first = jnp.asarray(step, jnp.int32)
     return data.replace(order=order), new._replace(first=first, steps=steps)
@@ -162,8 +169,9 @@ def divide_mix(
       own, other = jax.lax.stop_gradient(params), peer(params, by="divide_mix")
       own = _mix_match.opinion(forward, own, views, keys[2:4])
       other = _mix_match.opinion(forward, other, views, keys[4:6])
-      clean = read(state.clean, batch.index).astype(batch.target.dtype)[:, None]
+      clean = read(state.clean, batch.index)[:, None]
       sure = (clean > threshold) & batch.valid[:, None]
+      clean = clean.astype(batch.target.dtype)
       refined = clean * batch.target + (1 - clean) * own
       target = _mix_match.sharpen(jnp.where(sure, refined, (own + other) / 2), temperature)
       share = shares[jax.random.randint(keys[6], (), 0, shares.shape[0])]
@@ -189,7 +197,7 @@ def divide_mix(
       cost=cost, target=target, keep=keep, penalty=batch.penalty + penalty
     ), state
 
-  writes = ("loss", "target", "keep", "penalty")
+  writes = ("logits", "loss", "target", "keep", "penalty")
   return Transform(init, update, refresh, (*writes, "order") if paired else writes)
 
 

@@ -14,6 +14,7 @@ from rfjax.core import (
   Transform,
   _check,
   count,
+  random_order,
   read,
   smallest,
   train_step,
@@ -72,7 +73,9 @@ def first_mask(data: Batch, kept: jax.Array | None) -> jax.Array:
   """The rows that are kept at first, bool [N]: the given ones, or all."""
   if kept is None:
     return jnp.ones(data.num_rows, bool)
-  kept = jnp.asarray(kept, bool)
+  kept = jnp.asarray(kept)
+  if kept.dtype != bool:
+    raise ValueError(f"kept must be bool, got {kept.dtype}: pass a mask, not row numbers")
   if kept.shape != (data.num_rows,):
     raise ValueError(
       f"kept must have one entry for each of the {data.num_rows} rows, got shape {kept.shape}"
@@ -102,10 +105,15 @@ def refresh_after(
   *,
   key: jax.Array,
   epoch: int,
+  batch_size: int | None = None,
 ) -> Any:
   """The state of a method once the last epoch of a run is over, which nothing has refreshed."""
+  key, steps = jax.random.fold_in(key, epoch), 1
+  if batch_size is not None:
+    order = random_order(key, data.num_rows, batch_size)
+    data, steps = data.replace(order=order), order.shape[0]
   refresh = train_step(network, method, tx).refresh
-  return refresh(state, data, key=jax.random.fold_in(key, epoch), epoch=epoch)[1].method
+  return refresh(state, data, key=key, epoch=epoch, step=epoch * steps)[1].method
 
 
 def check_rows(name: str, values: Any, rows: int) -> None:

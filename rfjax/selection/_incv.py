@@ -19,6 +19,7 @@ from rfjax.core import (
   rounds,
   smallest,
 )
+from rfjax.core._parts import map_trainings
 from rfjax.selection._elements import of_label
 from rfjax.selection._noise_rate import rate_from_agreement
 from rfjax.selection._selected import packed
@@ -139,7 +140,9 @@ def incv(
     half = jnp.sum(found.candidates) // 2
     first = smallest(place, half, found.candidates, jnp.arange(rows, dtype=jnp.int32))
     held = jnp.stack([found.candidates & ~first, first])
-    best, last = jax.lax.map(lambda one: train(*one), (found.selected | held[::-1], held, keys[1:]))
+    best, last = map_trainings(
+      lambda one: train(*one), (found.selected | held[::-1], held, keys[1:]), 1
+    )
     said = jnp.where(uses_best(i, found.noise_rate, symmetric), best, last)
     estimated = (i == 0) & (rate is None)
     return (i + 1, advance(found, estimated, held, said, data.y, symmetric)), ()

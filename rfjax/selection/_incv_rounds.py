@@ -39,7 +39,7 @@ def incv_rounds(
     data: the training set.
     key: a key from `jax.random.key`.
     epochs: of each training of `incv`.
-    final_epochs: of the last training; as many when None.
+    final_epochs: of the last training, at least 0; as many when None.
     batch_size: rows a step, as in `fit`; with it batches are packed, see `packed`.
     method: what the last network is trained by, or a function of the `Incv` that makes it.
     peers: of the last training, as in `fit`.
@@ -76,6 +76,6 @@ def incv_rounds(
   last = method if isinstance(method, Transform) else method(found)
   whole = chain(last, selected(found.selected), *([] if batch_size is None else [packed()]))
   return fit(
-    network, whole, tx, chosen, key=final_key, epochs=final_epochs or epochs,
-    batch_size=batch_size, peers=peers, observe=observe,
+    network, whole, tx, chosen, key=final_key, batch_size=batch_size, peers=peers,
+    epochs=epochs if final_epochs is None else final_epochs, observe=observe,
   )  # fmt: skip

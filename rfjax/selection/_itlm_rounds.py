@@ -79,7 +79,9 @@ def itlm_rounds(
     state, log = fit(
       network, method, tx, data, key=key, epochs=epochs, batch_size=batch_size, observe=observe
     )
-    over = refresh_after(network, method, tx, state, data, key=key, epoch=epochs)
+    over = refresh_after(
+      network, method, tx, state, data, key=key, epoch=epochs, batch_size=batch_size
+    )
     return over[1].kept, (state, log)
 
   _, (states, log) = run_rounds(turn, jnp.ones(data.num_rows, bool), key=key, count=rounds)

@@ -126,7 +126,7 @@ def morph(
     del params, unused
     epoch, before = jnp.asarray(epoch, jnp.int32), state.stopped < 0
     if rate is None:
-      found = rate_from_areas(state.area, data.valid) + shift
+      found = rate_from_areas(read(state.area, data.index), data.valid) + shift
       found = jnp.clip(found, 0.0, 0.9).astype(state.noise_rate.dtype)
       state = state._replace(noise_rate=jnp.where(before & (epoch > 0), found, state.noise_rate))
     fitted = jnp.sum(memorized(state.history, data))

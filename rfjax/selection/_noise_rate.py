@@ -39,8 +39,9 @@ def rate_from_areas(area: jax.Array, mask: jax.Array | None = None) -> jax.Array
     >>> float(selection.rate_from_areas(jnp.array([1.0, 1.2, 0.8, 5.0])).round(3))
     0.25
   """
-  if jnp.ndim(area) != 1:
-    raise ValueError(f"area must have one number a row, got shape {jnp.shape(area)}")
+  area = jnp.asarray(_check.array("area", area))
+  if area.ndim != 1:
+    raise ValueError(f"area must have one number a row, got shape {area.shape}")
   check_rows("mask", mask, area.shape[0])
   posterior = gaussian_mixture(area, mask).posterior
   counts = jnp.ones_like(posterior) if mask is None else mask.astype(posterior.dtype)

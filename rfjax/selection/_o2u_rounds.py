@@ -100,7 +100,10 @@ def o2u_rounds(
     params=first.params,
     observe=observe,
   )
-  over = refresh_after(network, cycles, cycle_tx, second, data, key=keys[1], epoch=cycle_epochs)
+  over = refresh_after(
+    network, cycles, cycle_tx, second, data,
+    key=keys[1], epoch=cycle_epochs, batch_size=cycle_batch_size,
+  )  # fmt: skip
   params = None if restart else first.params
   last, last_log = plain(stage(stop=0, score=over[1].score), keys[2], params)
   return last, jax.tree.map(lambda *v: jnp.concatenate(v), log, cycle_log, last_log)

@@ -10,13 +10,13 @@ from rfjax.core import Batch, Network, Transform, _check, fit, predict, rank
 from rfjax.core._parts import map_trainings
 
 
-def deal_folds(key: jax.Array, data: Batch, count: int, *, stratified: bool = True) -> jax.Array:
+def deal_folds(key: jax.Array, data: Batch, folds: int, *, stratified: bool = True) -> jax.Array:
   """Deals the rows of a data set out to folds whose sizes differ by at most one.
 
   Args:
     key: a key from `jax.random.key`.
     data: the data set.
-    count: how many folds there are, from 1 to the number of rows.
+    folds: how many there are, from 1 to the number of rows.
     stratified: whether the rows of each label are spread evenly too.
 
   Returns:
@@ -30,12 +30,12 @@ def deal_folds(key: jax.Array, data: Batch, count: int, *, stratified: bool = Tr
     >>> int(fold.sum()), int(fold[4:].sum())
     (3, 1)
   """
-  if _check.count("folds", count) > data.num_rows:
-    raise ValueError(f"folds must be at most the {data.num_rows} rows of data, got {count}")
+  if _check.count("folds", folds) > data.num_rows:
+    raise ValueError(f"folds must be at most the {data.num_rows} rows of data, got {folds}")
   place = jax.random.permutation(key, data.num_rows)
   if stratified:
     place = rank(jnp.where(data.valid, data.y, data.num_classes), place)
-  return place.astype(jnp.int32) % count
+  return place.astype(jnp.int32) % folds
 
 
 def out_of_sample(

@@ -14,6 +14,7 @@ from rfjax.core import (
   history,
   kth_largest,
   push,
+  read,
   smallest,
   votes,
   write,
@@ -77,8 +78,9 @@ def prestopping(
     rate: tau in [0, 1), the share of wrong labels; may be traced.
     stop: the number of epochs before the stop, instead of a rate; may be traced.
     length: q, at least 1.
-    cap: keep at most floor((1 - tau) B) rows of a batch, those of the largest share of votes, and
-      only strictly above the share of the next one, as the authors' code does; needs a rate.
+    cap: keep at most floor((1 - tau) B) of the rows of a batch that are still kept, those of the
+      largest share of votes, and only strictly above the share of the next one or 0.999, whichever
+      is less, as the authors' code does; needs a rate.
 
   Returns:
     The transform; it writes keep.
@@ -120,7 +122,7 @@ def prestopping(
     del params, unused
     epoch = jnp.asarray(epoch, jnp.int32)
     if stop is None:
-      errors = jnp.sum(data.valid & ~state.latest)
+      errors = jnp.sum(data.valid & ~read(state.latest, data.index))
       now = (epoch > 0) & (errors <= count(rate, data.valid))
     else:
       now = epoch >= stop
@@ -148,15 +150,17 @@ def prestopping(
 
 def stop_here(state: Any, data: Batch, now: jax.Array, epoch: jax.Array) -> Any:
   """Where `now` is true, takes what is memorized for the safe set and marks the epoch."""
-  safe = jnp.where(now, memorized(state.history, data), state.safe)
+  found = write(state.safe, data.index, memorized(state.history, data))
+  safe = jnp.where(now, found, state.safe)
   return state._replace(safe=safe, stopped=jnp.where(now, epoch, state.stopped))
 
 
 def _capped(past: History, batch: Batch, fits: jax.Array, rate: Any) -> jax.Array:
   """Of the memorized rows at most floor((1 - rate) B), those of the largest share of votes."""
-  found = votes(past, batch.index, batch.num_classes)
+  rows = batch.valid & (batch.keep > 0)
+  fits, found = fits & rows, votes(past, batch.index, batch.num_classes)
   share = jnp.max(found, axis=-1) / jnp.maximum(jnp.sum(found, axis=-1), 1)
-  most = jnp.sum(batch.valid) - count(rate, batch.valid, up=True)
+  most = jnp.sum(rows) - count(rate, rows, up=True)
   next_one = kth_largest(jnp.where(fits, share, -1), most + 1)
   lowest = jnp.where(jnp.sum(fits) > most, jnp.minimum(next_one, 0.999), 0)
   return smallest(-share, most, fits & (share > lowest), batch.index)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from rfjax.core import Batch, Transform, _check, read, write
+from rfjax.core import Batch, Transform, _check, first_peer, read, write
 from rfjax.selection._elements import check_rows
 
 
@@ -99,6 +99,6 @@ def packed() -> Transform:
     kept = read(data.valid & (data.keep > 0), rows)
     first = jnp.argsort(~kept, stable=True)
     rows = jnp.where(kept, rows, data.num_rows)[first]
-    return data.replace(order=rows.reshape(data.order.shape)), state
+    return data.replace(order=first_peer(rows.reshape(data.order.shape))), state
 
   return Transform(refresh=refresh, writes=("order",))

@@ -7,7 +7,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rfjax.core import Batch, Log, Network, TrainState, Transform, _check, chain, fit, identity
+from rfjax.core import (
+  Batch,
+  Log,
+  Network,
+  TrainState,
+  Transform,
+  _check,
+  chain,
+  fit,
+  identity,
+  read,
+  write,
+)
 from rfjax.core import rounds as run_rounds
 from rfjax.selection._elements import refresh_after
 from rfjax.selection._self_ensembling import SelfEnsemblingState, renew, self_ensembling
@@ -111,13 +123,17 @@ def self_ensembling_rounds(
       network, method, tx, data, key=key, epochs=epochs, batch_size=batch_size, params=params,
       observe=unwrapped,
     )  # fmt: skip
-    best = refresh_after(network, method, tx, state, data, key=key, epoch=epochs)[1][1]
+    over = refresh_after(
+      network, method, tx, state, data, key=key, epoch=epochs, batch_size=batch_size
+    )
+    best = over[1][1]
     chosen = state._replace(
       params=best.params if of == "student" else best.found.teacher,
       method=(state.method[0], best.found, state.method[2]),
     )
     better = memory.going & (best.accuracy > memory.accuracy)
-    agree = jnp.argmax(best.found.ensemble, axis=-1) == data.y
+    said = jnp.argmax(read(best.found.ensemble, data.index), axis=-1)
+    agree = write(memory.kept, data.index, said == data.y)
     start = () if restart else (best.params, best.found.ensemble)
     ahead = _Memory(best.accuracy, better, memory.turn, memory.turn, agree, start)
     new = jax.tree.map(lambda a, b: jnp.where(better, a, b), ahead, memory)

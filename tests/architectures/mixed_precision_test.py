@@ -106,3 +106,12 @@ def test_it_trains_with_a_penalty_as_in_float32():
 def test_refuses():
   with pytest.raises(ValueError, match=r"dtype must be one of .*int8"):
     architectures.mixed_precision(architectures.logistic(), "int8")
+
+
+def test_integers_that_are_no_pixels_stay_integers():
+  table = architectures.from_linen(linen.Embed(300, 2))
+  half = architectures.mixed_precision(table)
+  x = jnp.array([257, 3])
+  params, stats = half.init(KEY, x)
+  want, got = (n.apply(params, stats, x, key=KEY, train=False)[0] for n in (table, half))
+  np.testing.assert_allclose(got, want, rtol=1e-2)

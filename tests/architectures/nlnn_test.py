@@ -144,7 +144,8 @@ def _soft_run(network, tx, data, c, key, settings):
 
 
 @pytest.mark.parametrize(
-  "settings", [{"initial": [[0.5, 0.6], [0.0, 1.0]]}, {"every": 0}, {"warmup": -1}]
+  "settings",
+  [{"initial": [[0.5, 0.6], [0.0, 1.0]]}, {"every": 0}, {"warmup": -1}, {"warmup": 0}],
 )
 def test_settings_out_of_range_are_refused(settings):
   with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):

@@ -168,3 +168,21 @@ def test_what_it_needs_is_said(check):
   stateful = architectures.mlp([3], 3)._replace(init=lambda key, x: ({}, jnp.zeros(2)))
   with pytest.raises(ValueError, match="types must"):
     check.init(architectures.probabilistic_noise(C, types=stateful), check.filled(LOGITS, Y))
+
+
+def test_the_linear_types_start_where_they_are_told(check):
+  first = {"kernel": np.full((WIDTH, 3), 7.0), "bias": np.full(3, 7.0)}
+  t = architectures.probabilistic_noise(C, params=first)
+  state = check.init(t, check.filled(LOGITS, Y, FEATURES))
+  jax.tree.map(np.testing.assert_array_equal, state.params, first)
+
+
+BAD_LABELS = [([0, -1], [1, 0]), ([0, 1], [1, 3]), ([0, 1, 2], [1]), ([0.5, 1], [0, 1])]
+
+
+@pytest.mark.parametrize(("y", "given"), BAD_LABELS)
+def test_labels_that_are_none_are_refused(y, given):
+  with pytest.raises(ValueError, match=r"(y|given) must"):
+    architectures.confusing_matrix(y, given, num_classes=3)
+  with pytest.raises(ValueError, match=r"(y|given) must"):
+    architectures.noise_types(y, given, [[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [1.0, 0.0, 0.0]])

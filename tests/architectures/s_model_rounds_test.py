@@ -65,3 +65,17 @@ def test_the_second_training_starts_at_the_confusion_of_the_first(go_on, hard):
   np.testing.assert_allclose(log.observed, expected_log.observed, rtol=1e-4, atol=1e-5)
   for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(expected.params), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_statistics_go_on_or_start_anew():
+  """A network that counts its training steps in its statistics."""
+
+  def apply(params, stats, x, *, key, train):
+    return x @ params, x, stats + 1 if train else stats
+
+  network = architectures.Network(lambda key, x: (jnp.zeros((3, 3)), jnp.zeros(())), apply)
+  for go_on, steps in ((True, FIRST + EPOCHS), (False, EPOCHS)):
+    state, _ = architectures.s_model_rounds(
+      network, TX, DATA, key=KEY, epochs=EPOCHS, first_epochs=FIRST, go_on=go_on
+    )
+    assert state.stats == steps

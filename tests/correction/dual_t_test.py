@@ -97,3 +97,10 @@ def test_a_class_that_is_never_predicted_gets_no_mass():
 def test_bad_arguments_are_refused(arguments, settings, what):
   with pytest.raises(ValueError, match=what):
     correction.dual_t(*arguments, **settings)
+
+
+def test_labels_out_of_range_are_refused_where_they_count():
+  probs, y = np.full((3, 2), 0.5), [0, 1, 7]
+  with pytest.raises(ValueError, match=r"y must lie in \[0, 2\), got 7"):
+    correction.dual_t(probs, y)
+  assert np.isfinite(correction.dual_t(probs, y, mask=np.array([True, True, False]))).all()

@@ -65,3 +65,10 @@ def test_of_many_rows_with_a_doubtful_class_the_mean_is_that_of_the_posterior():
 def test_bad_arguments_are_refused(arguments, what):
   with pytest.raises(ValueError, match=what):
     correction.gold_transition(*arguments)
+
+
+def test_labels_out_of_range_are_refused_where_they_count():
+  probs, y = np.full((3, 2), 0.5), [0, 1, 7]
+  with pytest.raises(ValueError, match=r"y must lie in \[0, 2\), got 7"):
+    correction.gold_transition(probs, y)
+  assert np.isfinite(correction.gold_transition(probs, y, mask=np.array([True, True, False]))).all()

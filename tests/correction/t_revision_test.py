@@ -170,6 +170,19 @@ def test_the_recipe_is_its_three_trainings():
   assert log.observed.shape == (3, 3, 3) and np.abs(log.observed[-1]).max() > 0.01
 
 
+def test_statistics_go_on():
+  """A network that counts its training steps in its statistics."""
+
+  def apply(params, stats, x, *, key, train):
+    return x @ params, x, stats + 1 if train else stats
+
+  network = architectures.Network(lambda key, x: (jnp.zeros((3, 3)), jnp.zeros(())), apply)
+  state, _ = correction.t_revision_rounds(
+    network, TX, clouds(), key=KEY, epochs=3, estimate_epochs=5, revision_epochs=2
+  )
+  assert state.stats == 10
+
+
 @pytest.mark.parametrize(
   ("arguments", "settings", "what"),
   [

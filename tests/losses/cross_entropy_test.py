@@ -73,3 +73,9 @@ def test_sets_the_cost_anew(check):
   flow = check.batch(jnp.asarray(LOGITS, jnp.float32))
   stale = flow.replace(cost=7 + 0 * flow.cost)
   np.testing.assert_array_equal(check.apply(losses.cross_entropy(), stale).cost, -flow.log_probs)
+
+
+def test_a_floor_may_be_a_number_of_jax_inside_of_jit():
+  floor, made = jnp.float32(0.1), []
+  jax.jit(lambda z: (made.append(losses.cross_entropy(floor)), z)[1])(1.0)
+  assert made[0].writes == ("loss",)

@@ -204,3 +204,15 @@ def test_the_memory_lives_through_the_epochs_of_a_run():
 def test_settings_out_of_range_are_refused(settings):
   with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
     losses.elr(**settings)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_sure_logits_of_half_precision_are_finite(dtype):
+  data = rfjax.Batch.from_arrays(np.zeros((2, 1), np.float32), [0, 1])
+  flow, t = data.fill(20 * jnp.eye(2, dtype=dtype)), losses.elr()
+  state = t.init(data, key=jax.random.key(0), spec=None)
+  step = jax.jit(lambda s: t.update(flow, s, None))
+  for _ in range(30):
+    out, state = step(state)
+    assert np.isfinite(out.penalty)
+  assert out.penalty < -10

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 
+import rfjax
 from rfjax import losses
 
 LOGITS = 3.0 * np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32)
@@ -60,3 +61,12 @@ def test_two_classes_are_the_binary_form_of_optax(check):
 def test_refuses(gamma):
   with pytest.raises(ValueError, match="gamma must"):
     losses.focal(gamma)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_a_probability_above_1_by_rounding_costs_nothing(gamma):
+  batch = rfjax.Batch.from_arrays([[0.0]], [0]).fill(jnp.zeros((1, 2)))
+  t = losses.focal(gamma)
+  cost = lambda v: t.update(batch.replace(log_probs=jnp.array([[v, -1.0]])), ())[0].cost[0, 0]
+  value, slope = jax.value_and_grad(cost)(2.4e-7)
+  assert value == 0 and slope == 0

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 import rfjax
-from rfjax import architectures, losses
+from rfjax import architectures, correction, losses, refurbishment
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def test_all_that_the_network_says_is_new_and_the_rest_stays():
   np.testing.assert_allclose(out.cost, -log_probs, atol=1e-6)
   for name in ("y", "group", "index", "valid", "keep", "weight", "penalty"):
     np.testing.assert_array_equal(getattr(out, name), getattr(flow, name), err_msg=name)
-  assert set(losses.mixup().writes) == {"log_probs", "target"}
+  assert set(losses.mixup().writes) == {"logits", "log_probs", "target"}
 
 
 def test_a_soft_target_is_mixed_linearly():
@@ -260,3 +260,41 @@ def test_trains_and_leaves_the_data_alone():
 def test_an_alpha_out_of_range_is_refused(alpha):
   with pytest.raises(ValueError, match="alpha must"):
     losses.mixup(alpha)
+
+
+def test_dropped_rows_are_nobodys_partners():
+  keep = jnp.array([1.0, 1, 1, 1, 0, 0, 0, 0])
+  t = losses.mixup(1.0)
+  for seed in range(3):
+    out = update(t, forward(None, named(8)).replace(keep=keep), key=jax.random.key(seed))
+    target = np.asarray(out.target)
+    np.testing.assert_array_equal(target[:4, 4:], 0)
+    np.testing.assert_array_equal(target[4:], np.eye(8)[4:])
+    assert (target[:4].max(1) < 1).any()
+
+
+ANEW = {
+  "mixup": lambda: losses.mixup(0.4),
+  "selfie": lambda: refurbishment.selfie(0.2, ask_again=True),
+  "dynamic_bootstrap": lambda: refurbishment.dynamic_bootstrap(alpha=0.4),
+  "dynamic_bootstrap of a NumPy number": lambda: refurbishment.dynamic_bootstrap(
+    alpha=np.float32(0.4)
+  ),
+}
+
+
+@pytest.mark.parametrize("name", ANEW)
+@pytest.mark.parametrize(
+  "first", [lambda: correction.forward(np.full((2, 2), 0.5)), lambda: losses.gce(0.7)]
+)
+def test_what_would_be_lost_in_front_is_refused(name, first):
+  with pytest.raises(ValueError, match="transform 1 of the chain"):
+    rfjax.chain(first(), ANEW[name]())
+
+
+def test_alpha_may_be_a_number_of_jax_inside_of_jit():
+  value = jnp.float32(0.4)
+  for make in (losses.mixup, lambda a: refurbishment.dynamic_bootstrap(alpha=a)):
+    writes = []
+    jax.jit(lambda z, make=make, writes=writes: (writes.append(make(value).writes), z)[1])(1.0)
+    assert "logits" in writes[0]

@@ -213,3 +213,10 @@ def test_values_and_gradients_are_finite_at_far_logits(q):
 def test_settings_out_of_range_are_refused(settings):
   with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
     losses.truncated_gce(**settings)
+
+
+def test_a_threshold_of_0_drops_no_row_whose_probability_underflows():
+  t, data = losses.truncated_gce(0.5, 0.0, start=0), dataset()
+  far = jnp.where(jax.nn.one_hot(Y, CLASSES) > 0, -200.0, 200.0)
+  state = t.refresh(data.fill(far), start(t, data), None, **at(0))[1]
+  assert weights(t, data, state).sum() == len(Y)

@@ -152,7 +152,8 @@ def test_the_gradient_pulls_to_the_label_in_use_and_to_the_anchor():
 @pytest.mark.parametrize(
   "settings",
   [{"start": -1}, {"ratio": 0.9}, {"growth": -0.1}, {"window": 0}, {"retroactive": -1.0}]
-  + [{"retroactive_start": -1}, {"retroactive_interval": 0}, {"ratio": float("nan")}],
+  + [{"retroactive_start": -1}, {"retroactive_interval": 0}, {"ratio": float("nan")}]
+  + [{"retroactive_start": 0.5}, {"retroactive_interval": 2.5}],
 )
 def test_settings_out_of_range_are_refused(settings):
   with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):

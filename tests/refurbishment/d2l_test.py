@@ -64,7 +64,10 @@ def test_masked_rows_are_no_neighbours_and_equal_rows_are_finite_where_some_diff
   np.testing.assert_allclose(found[mask], dimension(features[mask].astype(float), 4), rtol=1e-4)
   twice = np.repeat(features[:4], 3, 0)
   assert np.isfinite(refurbishment.lid(jnp.asarray(twice), 5)).all()
-  assert np.isinf(refurbishment.lid(jnp.ones((6, 2)), 3)).all()
+  for alike in (jnp.ones((6, 2)), jnp.eye(6)):
+    assert np.isposinf(jax.jit(refurbishment.lid, static_argnums=1)(alike, 3)).all()
+  with pytest.raises(ValueError, match="features must have at least 2 rows"):
+    refurbishment.lid(jnp.ones((1, 2)))
 
 
 # A network whose features have the dimension that an epoch asks for: the forward pass is a stub.

@@ -148,7 +148,7 @@ def test_mixing_comes_after_the_targets_and_before_the_penalty(epoch):
   """Rows of the unit matrix show in what shares they were mixed."""
   t = refurbishment.dynamic_bootstrap(warmup=EPOCH, strength=0.7, alpha=4.0)
   plain = refurbishment.dynamic_bootstrap(warmup=EPOCH, strength=0.7)
-  assert set(t.writes) == {"log_probs", "target", "penalty"}
+  assert set(t.writes) == {"logits", "log_probs", "target", "penalty"}
   data = rfjax.Batch.from_arrays(np.eye(ROWS, dtype=np.float32), Y, num_classes=CLASSES)
   params = jnp.asarray(logits(1), jnp.float32)
   state = refreshed(plain, data, params)

@@ -220,3 +220,13 @@ def test_priors_and_labels_of_other_data_are_refused():
     refurbishment.joint_optimization_rounds(
       NETWORK, optax.sgd(0.1), dataset(), key=KEY, epochs=1, second_epochs=-1
     )
+
+
+def test_the_second_step_takes_data_with_padding():
+  x, y = np.linspace(-1, 1, 6)[:, None].astype(np.float32), [0, 0, 0, 1, 1, 1]
+  padded = rfjax.Batch.from_arrays(x, y).take(jnp.array([0, 1, 2, 3, 4, 5, 6, 6]))
+  state, _ = refurbishment.joint_optimization_rounds(
+    architectures.logistic(), optax.sgd(0.1), padded, key=jax.random.key(0), epochs=2, start=1,
+    window=2,
+  )  # fmt: skip
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))

@@ -214,6 +214,7 @@ def test_weights_of_another_network_are_refused():
     ({"full": 4}, "full"),
     ({"order": 3}, "order"),
     ({"decay": (0.5, 1.5)}, "decay"),
+    ({"decay": 0.99}, "decay"),
   ],
 )
 def test_settings_out_of_range_are_refused(settings, named):

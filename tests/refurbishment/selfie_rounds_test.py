@@ -11,6 +11,7 @@ import pytest
 
 import rfjax
 from rfjax import architectures, losses, refurbishment
+from rfjax.core import count
 from rfjax.refurbishment import _selfie_rounds, selfie, selfie_rounds
 
 KEY = jax.random.key(5)
@@ -181,3 +182,21 @@ def test_the_orders_of_the_rounds_differ():
   assert orders.shape == (3, 2, 3, SIZE)
   assert len(np.unique(orders.reshape(6, -1), axis=0)) == 6
   assert refurbishment.selfie_rounds is selfie_rounds
+
+
+@pytest.mark.parametrize("rows", [25, 50, 100])
+def test_the_rate_of_the_next_round_counts_every_row_in_float32(rows):
+  data = rfjax.Batch.from_arrays(
+    np.zeros((rows, 1), np.float32), np.zeros(rows, int), num_classes=2
+  )
+  data = data.take(jnp.asarray(np.random.default_rng(0).permutation(rows)))
+
+  @jax.jit
+  def kept(settled):
+    labels = jnp.where(jnp.arange(rows) < settled, 0, -1)
+    rate = _selfie_rounds._unsettled(labels, data).astype(jnp.float32)
+    return rows - count(rate, data.valid)
+
+  with jax.enable_x64(False):
+    found = [int(kept(n)) for n in range(rows + 1)]
+  assert found == list(range(rows + 1))

@@ -211,3 +211,19 @@ def test_it_says_what_is_missing(meta):
   bare = rfjax.Batch.from_arrays(meta.X, meta.Y)
   with pytest.raises(ValueError, match="meta_weight_net needs trusted"):
     reweighting.meta_weight_net().init(bare, key=meta.KEY, spec=None)
+
+
+def test_the_gradient_through_an_earlier_weight_stays(meta, start):
+  phi, tx = jax.tree.map(jnp.asarray, start), optax.sgd(1.0)
+  w, _ = meta.LINEAR.init(meta.KEY, meta.X)
+  flow = meta.forward_of(meta.LINEAR)(w, meta.dataset())
+  t = reweighting.meta_weight_net(RATE, tx=tx, hidden=7)
+
+  def total(scale):
+    state = rfjax.core.player(phi, tx)
+    out = meta.update(t, flow.replace(weight=scale * flow.weight), w, meta.LINEAR, state=state)[0]
+    return out.weight.sum(), out.weight.sum()
+
+  slope, weight = jax.jit(jax.grad(total, has_aux=True))(1.0)
+  # V is fixed here, but for what the meta-step of a scaled batch makes of it, which has no slope.
+  np.testing.assert_allclose(slope, weight, rtol=1e-5)

@@ -335,3 +335,10 @@ PROBS = np.full((4, 2), 0.5)
 def test_bad_arguments_are_refused(call, name):
   with pytest.raises(ValueError, match=f"{name} must"):
     call()
+
+
+def test_too_few_folds_are_refused_by_name():
+  data = rfjax.Batch.from_arrays([[0.0]] * 3, [0, 1, 0])
+  for folds in (0, 4):
+    with pytest.raises(ValueError, match="folds must"):
+      selection.deal_folds(jax.random.key(0), data, folds)

@@ -189,3 +189,18 @@ def test_a_class_larger_than_the_capacity_is_refused():
 def test_settings_out_of_range_are_refused(settings):
   with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
     selection.crust(**settings)
+
+
+def test_half_precision_chooses_what_its_float32_chooses():
+  rng = np.random.default_rng(3)
+  z = jnp.asarray(2 * rng.normal(size=(200, 2)), jnp.bfloat16)
+  data = rfjax.Batch.from_arrays(np.zeros((200, 1), np.float32), np.zeros(200, int), num_classes=2)
+  t = selection.crust(0.1, warmup=0, capacity=200)
+
+  @jax.jit
+  def chosen(z):
+    state = t.init(data, key=jax.random.key(0), spec=None)
+    return t.refresh(data.fill(z), state, None, key=jax.random.key(0), step=0, epoch=0)[1]
+
+  half, whole = chosen(z), chosen(z.astype(jnp.float32))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2), half, whole)

@@ -10,7 +10,7 @@ import pytest
 
 import rfjax
 from oracles import lower_posterior
-from rfjax import architectures, selection
+from rfjax import architectures, correction, selection
 from rfjax.selection import _divide_mix, _mix_match
 
 KEY = jax.random.key(0)
@@ -324,3 +324,9 @@ def test_it_needs_peers():
 def test_settings_out_of_range_are_refused(settings):
   with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
     selection.divide_mix(**settings)
+
+
+def test_a_correction_in_front_is_refused():
+  correct = correction.forward(np.full((2, 2), 0.5))
+  with pytest.raises(ValueError, match="decides anew after the logits have been read"):
+    rfjax.chain(correct, selection.divide_mix(None, warmup=1))

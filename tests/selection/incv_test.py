@@ -231,3 +231,18 @@ def test_training_on_selected_rows_is_training_without_the_others():
 def test_bad_arguments_are_refused(call, name):
   with pytest.raises(ValueError, match=f"{name} must"):
     call()
+
+
+def test_sweeps_of_it_may_have_checkpoints(tmp_path):
+  data, network = problem()[0], architectures.logistic(CLASSES)
+
+  def train(seed):
+    _, log = selection.incv_rounds(
+      network, optax.sgd(0.5), data, key=jax.random.key(seed), epochs=2, iterations=1, rate=0.2
+    )
+    return {"risk": log.risk}
+
+  options = {"lanes": 1, "progress": False}
+  whole = rfjax.sweep(train, {"seed": [0]}, **options)
+  cut = rfjax.sweep(train, {"seed": [0]}, store=tmp_path, checkpoint_every=1, **options)
+  np.testing.assert_allclose(cut.risk, whole.risk, rtol=1e-5)

@@ -164,8 +164,37 @@ def test_settings_out_of_range_are_refused():
       selection.itlm(**({"rate": 0.1} | settings))
   with pytest.raises(ValueError, match=r"kept must have one entry for each of the 20 rows"):
     selection.itlm(0.1, kept=jnp.ones(3, bool)).init(dataset(), key=KEY, spec=None)
+  with pytest.raises(ValueError, match="kept must be bool, got int"):
+    selection.itlm(0.1, kept=jnp.arange(20)).init(dataset(), key=KEY, spec=None)
   for settings in ({"rate": 1.0}, {"rounds": 0}, {"epochs": 0}):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
       selection.itlm_rounds(
         NETWORK, optax.sgd(0.1), dataset(), key=KEY, **({"rate": 0.1, "epochs": 1} | settings)
       )
+
+
+FIXED = architectures.from_function(lambda key, x: jnp.zeros(()), lambda params, x: x + params)
+
+
+AFTER_AN_EPOCH = {"step": lambda step, epoch: step >= 2, "epoch": lambda step, epoch: epoch >= 1}
+
+
+@pytest.mark.parametrize("schedule", AFTER_AN_EPOCH.values(), ids=AFTER_AN_EPOCH)
+def test_the_last_refresh_of_a_round_knows_its_step(schedule):
+  """A chain in front that turns losses round after the first epoch, of two steps."""
+  z = np.array([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0], [0.0, 4.0]], np.float32)
+  data = rfjax.Batch.from_arrays(z, [1, 1, 1, 1], num_classes=2)
+  turned = rfjax.pointwise(lambda b, **_: b.replace(cost=1 / b.cost), writes=("cost",))
+  state, _ = selection.itlm_rounds(
+    FIXED, optax.sgd(0.0), data, rate=0.25, rounds=2, key=KEY, epochs=1, batch_size=2,
+    before=rfjax.when(schedule, turned),
+  )  # fmt: skip
+  assert state.method[1].kept.tolist() == [True, True, True, False]
+
+
+def test_rounds_take_a_sampler():
+  state, log = selection.itlm_rounds(
+    NETWORK, optax.sgd(0.5), dataset(), rate=0.5, rounds=2, key=KEY, epochs=2, batch_size=4,
+    after=selection.packed(),
+  )  # fmt: skip
+  assert log.risk.shape == (2, 2) and state.method[1].kept.sum() == ROWS // 2

@@ -131,3 +131,8 @@ def test_morph_estimates_by_areas():
 def test_bad_arguments_are_refused(call, name):
   with pytest.raises(ValueError, match=f"{name} must"):
     call()
+
+
+def test_areas_may_be_a_list():
+  found = selection.rate_from_areas([1.0, 1.2, 0.8, 5.0])
+  np.testing.assert_allclose(found, selection.rate_from_areas(jnp.array([1.0, 1.2, 0.8, 5.0])))

@@ -76,8 +76,8 @@ class Oracle:
     if now:
       self.stopped, self.safe = epoch, {i for i in range(ROWS) if self.memorized(i)}
 
-  def step(self, rows, logits):
-    """The rows that are learned from."""
+  def step(self, rows, logits, keep):
+    """The rows that are learned from; what is in front has dropped those of keep 0."""
     batch = [int(i) for i in rows if i < ROWS]
     for i, z in zip(rows, logits, strict=True):
       if i < ROWS:
@@ -88,7 +88,8 @@ class Oracle:
     new = {i for i in set(batch) - self.safe if self.memorized(i)}
     gone = {i for i in set(batch) & self.safe if not self.memorized(i)}
     self.safe = (self.safe | new) - gone
-    return self.capped(batch) if self.cap else self.safe & set(batch)
+    kept = [int(i) for i, k in zip(rows, keep, strict=True) if i < ROWS and k > 0]
+    return self.capped(kept) if self.cap else self.safe & set(batch)
 
   def capped(self, batch):
     """As the authors take trusted samples; a score is 0 where the decision is no."""
@@ -127,7 +128,7 @@ def compare(found, oracle, name):
     assert set(np.flatnonzero(started[epoch])) == oracle.safe, at
     for step in range(STEPS):
       rows = ORDERS[epoch, step]
-      chosen = oracle.step(rows, LOGITS[epoch, step])
+      chosen = oracle.step(rows, LOGITS[epoch, step], KEEPS[epoch, step])
       wanted = [k * (i in chosen) for i, k in zip(rows, KEEPS[epoch, step], strict=True)]
       np.testing.assert_array_equal(keep[epoch, step], wanted, err_msg=f"{at} step {step}")
       assert set(np.flatnonzero(safe[epoch, step])) == oracle.safe, at
@@ -296,3 +297,19 @@ def test_it_writes_keep_only():
 def test_settings_out_of_range_are_refused(settings, message):
   with pytest.raises(ValueError, match=message):
     selection.prestopping(**settings)
+
+
+def test_the_cap_counts_what_is_still_kept():
+  z = 5.0 * jnp.eye(2)[jnp.array([0, 1, 0, 1])]
+  data = rfjax.Batch.from_arrays(z, [0, 1, 0, 1], num_classes=2)
+  t = selection.prestopping(rate=0.5, stop=0, cap=True)
+  at = {"key": KEY, "step": 0, "epoch": 0, "forward": None}
+
+  @jax.jit
+  def kept(keep):
+    state = t.init(data, key=KEY, spec=None)
+    state = t.refresh(data.fill(z), state, None, **at)[1]
+    return t.update(data.fill(z).replace(keep=keep), state, None, **at)[0].keep
+
+  assert kept(jnp.array([0.0, 0.0, 1.0, 1.0])).tolist() == [0, 0, 1, 0]
+  assert kept(jnp.ones(4)).tolist() == [1, 1, 0, 0]
