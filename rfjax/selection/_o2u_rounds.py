@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from rfjax.core import Batch, Log, Network, TrainState, Transform, _check, chain, fit, identity
+from rfjax.core._network import going_on
 from rfjax.selection._elements import Rate, check_rate, refresh_after
 from rfjax.selection._o2u import o2u
 
@@ -35,9 +36,9 @@ def o2u_rounds(
   \theta_1 \xrightarrow{\mathrm{rank}(s_i) < \lfloor (1 - \tau) N \rfloor} \theta_3$$
 
   with the scores s of `o2u`, of all epochs of the second stage. The last stage goes on from the
-  network of the first one, as the authors' code does, or from a new one. Each stage has an
-  optimizer of its own, and a network's statistics, such as the averages of batch normalisation,
-  start anew with it.
+  network of the first one, as the authors' code does, or from a new one; a network's statistics,
+  such as the averages of batch normalisation, go with its parameters. Each stage has an optimizer
+  of its own.
 
   Args:
     network: the network.
@@ -83,27 +84,26 @@ def o2u_rounds(
   keys = [key, jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)]
   stage = lambda **settings: chain(before, o2u(rate, **settings), after)
 
-  def plain(method: Transform, key: jax.Array, params: Any = None) -> tuple[TrainState, Log]:
-    how = {"epochs": epochs, "batch_size": batch_size, "params": params, "observe": observe}
+  def plain(network: Network, method: Transform, key: jax.Array) -> tuple[TrainState, Log]:
+    how = {"epochs": epochs, "batch_size": batch_size, "observe": observe}
     return fit(network, method, tx, data, key=key, **how)
 
-  first, log = plain(stage(start=epochs, stop=epochs), keys[0])
-  cycles = stage(stop=cycle_epochs)
+  first, log = plain(network, stage(start=epochs, stop=epochs), keys[0])
+  trained, cycles = going_on(network, first.params, first.stats), stage(stop=cycle_epochs)
   second, cycle_log = fit(
-    network,
+    trained,
     cycles,
     cycle_tx,
     data,
     key=keys[1],
     epochs=cycle_epochs,
     batch_size=cycle_batch_size,
-    params=first.params,
     observe=observe,
   )
   over = refresh_after(
-    network, cycles, cycle_tx, second, data,
+    trained, cycles, cycle_tx, second, data,
     key=keys[1], epoch=cycle_epochs, batch_size=cycle_batch_size,
   )  # fmt: skip
-  params = None if restart else first.params
-  last, last_log = plain(stage(stop=0, score=over[1].score), keys[2], params)
+  start = network if restart else trained
+  last, last_log = plain(start, stage(stop=0, score=over[1].score), keys[2])
   return last, jax.tree.map(lambda *v: jnp.concatenate(v), log, cycle_log, last_log)

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import rfjax
+from oracles import counting_network
 from rfjax import architectures, losses, metrics
 
 KEY, EPOCHS, FIRST = jax.random.key(2), 4, 2
@@ -68,12 +69,7 @@ def test_the_second_training_starts_at_the_confusion_of_the_first(go_on, hard):
 
 
 def test_statistics_go_on_or_start_anew():
-  """A network that counts its training steps in its statistics."""
-
-  def apply(params, stats, x, *, key, train):
-    return x @ params, x, stats + 1 if train else stats
-
-  network = architectures.Network(lambda key, x: (jnp.zeros((3, 3)), jnp.zeros(())), apply)
+  network = counting_network(3, 3)
   for go_on, steps in ((True, FIRST + EPOCHS), (False, EPOCHS)):
     state, _ = architectures.s_model_rounds(
       network, TX, DATA, key=KEY, epochs=EPOCHS, first_epochs=FIRST, go_on=go_on

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import rfjax
+from oracles import counting_network
 from rfjax import architectures
 
 KEY = jax.random.key(0)
@@ -108,12 +109,7 @@ def test_the_fine_tuning_goes_on_from_the_first_network(form):
 
 
 def test_statistics_of_the_first_stage_stay():
-  """A network that counts its training steps in its statistics."""
-
-  def apply(params, stats, x, *, key, train):
-    return x @ params, None, stats + 1 if train else stats
-
-  network = architectures.Network(lambda key, x: (jnp.zeros((2, CLASSES)), jnp.zeros(())), apply)
+  network = counting_network(2, CLASSES)
   state, _ = architectures.webly_rounds(network, TX, HARD, easy=EASY, key=KEY, epochs=5)
   assert state.stats == 10
 

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import rfjax
-from oracles import slopes
+from oracles import counting_network, slopes
 from rfjax import architectures, correction, losses, reweighting
 
 RNG = np.random.default_rng(0)
@@ -171,12 +171,7 @@ def test_the_recipe_is_its_three_trainings():
 
 
 def test_statistics_go_on():
-  """A network that counts its training steps in its statistics."""
-
-  def apply(params, stats, x, *, key, train):
-    return x @ params, x, stats + 1 if train else stats
-
-  network = architectures.Network(lambda key, x: (jnp.zeros((3, 3)), jnp.zeros(())), apply)
+  network = counting_network(3, 3)
   state, _ = correction.t_revision_rounds(
     network, TX, clouds(), key=KEY, epochs=3, estimate_epochs=5, revision_epochs=2
   )

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import rfjax
+from oracles import counting_network
 from rfjax import architectures, selection
 
 KEY = jax.random.key(0)
@@ -140,6 +141,15 @@ def test_the_stages_are_pre_training_cycles_and_training_on_what_is_left():
     assert found.observed.kept.shape == (10, ROWS)
     assert found.observed.kept[:7].all() and (found.observed.kept[7:].sum(1) == 7).all()
   assert kept.sum() == 7
+
+
+@pytest.mark.parametrize("restart, steps", [(False, 6), (True, 3)])
+def test_statistics_go_on_or_start_anew(restart, steps):
+  state, _ = selection.o2u_rounds(
+    counting_network(2, CLASSES), optax.sgd(0.1), dataset(), rate=0.3, key=KEY, epochs=3,
+    cycle_tx=optax.sgd(0.1), cycle_epochs=4, restart=restart,
+  )  # fmt: skip
+  assert state.stats == steps
 
 
 def test_the_cyclical_rate_is_the_authors_loop_over_epochs():
