@@ -8,21 +8,21 @@ os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 _MAPS = pathlib.Path("/proc/self/maps")
-_MANY = 4_000
+_MANY = 10_000
 
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".cache" / f"xla-{jax.__version__}"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
-# Tracing makes many objects, and garbage collection by its defaults takes a sixth of all time.
-gc.set_threshold(30_000, 20, 20)
-gc.freeze()
+# Tracing makes many objects, and garbage collection by its defaults takes a sixth of all time:
+# what is garbage goes with the programs.
+gc.disable()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -53,7 +53,7 @@ class Method:
 
   def train(self, seed, rate, data):
     self.traces += 1
-    tx, key = optax.adam(0.01), jax.random.key(seed)
+    tx, key = optax.sgd(0.1), jax.random.key(seed)
     if self.case.tx is not None:
       tx = optax.chain(self.case.tx(rate), tx)
     made = self.case.make(rate)
@@ -192,10 +192,8 @@ def test_6_permuting_the_batch_permutes_the_result(method):
 
 
 def test_7_the_fields_keep_their_ranges_at_large_logits(method):
-  signs = jnp.where(
-    jax.random.bernoulli(jax.random.key(3), 0.5, method.batch.logits.shape), 50.0, -50.0
-  )
-  _, (out, _) = method.compiled(method.batch.fill(signs, method.batch.features))
+  signs = np.random.default_rng(3).choice(np.float32([-50, 50]), method.batch.logits.shape)
+  _, (out, _) = method.compiled(method.batch.fill(jnp.asarray(signs), method.batch.features))
   assert jnp.all((out.keep >= 0) & (out.keep <= 1))
   assert jnp.all(jnp.isfinite(out.cost)) and jnp.isfinite(out.penalty)
   np.testing.assert_allclose(out.target.sum(1), 1, atol=1e-6)

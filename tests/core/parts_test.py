@@ -284,7 +284,11 @@ parts_test.sweep(parts_test.once, sys.argv[2], checkpoint_every=2)
 )
 def test_killed_at_a_write_it_goes_on_to_the_same_bits(tmp_path, undisturbed, where, number, side):
   tests = str(pathlib.Path(__file__).parent.parent)
-  environment = os.environ | {"PYTHONPATH": os.pathsep.join([tests, *sys.path])}
+  environment = os.environ | {
+    "PYTHONPATH": os.pathsep.join([tests, *sys.path]),
+    "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+  }
   command = [sys.executable, "-c", SCRIPT, tests, str(tmp_path), where, str(number), side]
   killed = subprocess.run(command, env=environment, capture_output=True)
   assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
