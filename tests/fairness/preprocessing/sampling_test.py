@@ -119,12 +119,13 @@ def test_rows_without_a_group_are_taken_once_and_padding_counts_for_nothing():
 
 def test_scores_of_fewer_rows_than_there_are_are_refused():
   data, _, _, scores = table(1)
+  act = lambda method, data: jax.jit(lambda: rfjax.transform(method, data, key=KEY))()
   for method in (preprocessing.preferential_sampling, preprocessing.massaging):
     with pytest.raises(ValueError, match="scores must have a row for each index"):
-      rfjax.transform(method(scores[:-1]), data, key=KEY)
+      act(method(scores[:-1]), data)  # the rows are known
     # Padding has no index, and more rows are those of other data.
     padded = jax.jit(rfjax.Batch.take)(data, np.arange(ROWS + 3))
-    rfjax.transform(method(np.append(scores, scores, 0)), padded, key=KEY)
+    act(method(np.append(scores, scores, 0)), padded)
 
 
 def test_they_need_a_group_and_the_one_a_ranker():
