@@ -23,7 +23,7 @@ def batch():
   code = np.sort(rng.integers(3, size=ROWS))
   x, y = rng.normal(size=(ROWS, 4)) + code[:, None], rng.integers(2, size=ROWS)
   data = rfjax.Batch.from_arrays(x, y, code)
-  return data.take(jnp.append(jnp.arange(ROWS), jnp.full(PADDED - ROWS, ROWS)))
+  return jax.jit(rfjax.Batch.take)(data, np.append(np.arange(ROWS), [ROWS] * (PADDED - ROWS)))
 
 
 def test_a_step_of_several_penalties_is_that_of_one_device():
@@ -36,23 +36,23 @@ def test_a_step_of_several_penalties_is_that_of_one_device():
   network = architectures.logistic()
   step = rfjax.train_step(network, method, optax.sgd(1.0))
   flow = batch()
-  start = step.init(network.init(KEY, flow.x)[0], flow, key=KEY)
+  start = jax.jit(lambda flow: step.init(network.init(KEY, flow.x)[0], flow, key=KEY))(flow)
   update = jax.jit(functools.partial(step.update, key=KEY, step=0, epoch=0))
   shared = jax.tree.map(lambda leaf: jax.device_put(leaf, SPREAD), flow)
   assert len(shared.x.sharding.device_set) == 4
-  for one, four in zip(
-    jax.tree.leaves(update(start, flow)), jax.tree.leaves(update(start, shared)), strict=True
-  ):
+  alone, together = jax.device_get((update(start, flow), update(start, shared)))
+  for one, four in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
     np.testing.assert_allclose(four, one, rtol=2e-5, atol=2e-6)
   plain = rfjax.train_step(network, rfjax.chain(), optax.sgd(1.0)).update
-  without, _ = plain(start._replace(method=()), flow, key=KEY, step=0, epoch=0)
-  moved = update(start, flow)[0].params["kernel"] - without.params["kernel"]
+  plain = jax.jit(functools.partial(plain, key=KEY, step=0, epoch=0))
+  without, _ = jax.device_get(plain(start._replace(method=()), flow))
+  moved = alone[0].params["kernel"] - without.params["kernel"]
   assert np.abs(moved).max() > 0.05
 
 
 def test_sums_that_are_added_before_they_are_divided_are_those_of_all_rows():
   flow = batch()
-  flow = flow.fill(jnp.sin(flow.x[:, :2]))
+  flow = jax.jit(lambda flow: flow.fill(jnp.sin(flow.x[:, :2])))(flow)
 
   @jax.jit
   @functools.partial(jax.shard_map, mesh=MESH, in_specs=jax.P("data"), out_specs=jax.P())
@@ -60,9 +60,14 @@ def test_sums_that_are_added_before_they_are_divided_are_those_of_all_rows():
     rate = metrics.group_rates("true_positive_rate", y, probs, member, weight=weight)
     return jax.lax.psum(rate, "data"), jax.lax.pmean(rate.value, "data")
 
-  probs = jax.nn.softmax(flow.logits)
-  rate, averaged = everywhere(flow.y, probs, flow.membership, flow.valid.astype(jnp.float32))
-  alone = metrics.group_rates("true_positive_rate", flow, soft=True)
+  @jax.jit
+  def both(flow):
+    valid = flow.valid.astype(jnp.float32)
+    rate, averaged = everywhere(flow.y, jax.nn.softmax(flow.logits), flow.membership, valid)
+    alone = metrics.group_rates("true_positive_rate", flow, soft=True)
+    return rate, averaged, alone, metrics.difference(rate), metrics.difference(alone)
+
+  rate, averaged, alone, gap, gap_alone = jax.device_get(both(flow))
   np.testing.assert_allclose(rate.value, alone.value, rtol=1e-5)
-  np.testing.assert_allclose(metrics.difference(rate), metrics.difference(alone), rtol=1e-5)
+  np.testing.assert_allclose(gap, gap_alone, rtol=1e-5)
   assert np.abs(averaged - alone.value).max() > 0.1  # which averages of ratios are not

@@ -4,15 +4,16 @@ The projection is read off the gradient: of KL(h || p) by a logit it is p - h.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize
+from scipy.special import softmax
 
 import rfjax
 from rfjax.fairness import inprocessing
 
 KEY = jax.random.key(0)
+FILL = jax.jit(rfjax.Batch.fill)
 ROWS, KNOWN = 40, 38  # the first rows have no group
 # Numerator and denominator of a row, at its label and the probability of the class.
 PARTS = {
@@ -36,7 +37,7 @@ def filled(seed=0, soft=False, missing=False, scale=1.5):
   member[:2] = 0
   data = rfjax.Batch.from_arrays(np.zeros((ROWS, 1)), y, member, num_classes=2)
   shift = np.array([0.5, 0.0, -0.8])[code][:, None] * np.array([0, 1])
-  return data.fill(jnp.asarray(scale * rng.normal(size=(ROWS, 2)) + shift))
+  return FILL(data, scale * rng.normal(size=(ROWS, 2)) + shift)
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +59,8 @@ def sloped(request):
 
 def look(sloped, flow):
   """Labels, memberships, scores, the projection, and the penalty at strength 1."""
-  value, gradient = sloped(flow.logits, flow)
-  p = np.asarray(jax.nn.softmax(flow.logits)[:, 1])
+  value, gradient = jax.device_get(sloped(flow.logits, flow))
+  p = softmax(flow.logits, axis=1)[:, 1]
   h = p - np.asarray(gradient[:, 1]) / 0.5 * KNOWN
   np.testing.assert_allclose(gradient[:, 0], -gradient[:, 1], atol=1e-14)
   return np.asarray(flow.y), np.asarray(flow.group, np.float64), p, h, value / 0.5
@@ -119,25 +120,27 @@ def test_the_slope_is_that_of_the_divergence_from_a_fixed_projection(sloped):
   h = look(slope, flow)[3]
   gradient = np.asarray(slope(flow.logits, flow)[1])
   way = np.random.default_rng(0).normal(size=(ROWS, 2))
-  at = lambda t: divergence(h, np.asarray(jax.nn.softmax(flow.logits + t * way)[:, 1]))
+  at = lambda t: divergence(h, softmax(flow.logits + t * way, axis=1)[:, 1])
   numeric = 0.5 * (at(1e-6) - at(-1e-6)) / 2e-6 / KNOWN
   np.testing.assert_allclose(np.sum(gradient * way), numeric, rtol=1e-6)
 
 
 def test_edges_are_finite_and_ask_nothing_of_padding(sloped):
   _, slope = sloped
+  second = np.tile([0.0, 1.0, 0.0], (ROWS, 1))
+  alone = filled(7).replace(group=second)
+  lone_class = jax.jit(lambda flow: flow.replace(y=0 * flow.y))
   for flow in (
     filled(4, missing=True),
     filled(5, scale=60.0),
-    filled(6).replace(y=jnp.zeros(ROWS, jnp.int32)),
-    filled(7).replace(group=jnp.tile(jnp.array([0.0, 1.0, 0.0]), (ROWS, 1))),
+    lone_class(filled(6)),
+    alone,
   ):
     for size in (1.0, 100.0):
-      padded = flow.replace(valid=flow.valid.at[-3:].set(False))
-      value, gradient = slope(size * flow.logits, padded)
+      padded = flow.replace(valid=np.arange(ROWS) < ROWS - 3)
+      value, gradient = jax.device_get(slope(size * np.asarray(flow.logits), padded))
       assert np.isfinite(value) and value > -1e-9 and np.isfinite(gradient).all()
       assert (gradient[-3:] == 0).all()
-  alone = filled(7).replace(group=jnp.tile(jnp.array([0.0, 1.0, 0.0]), (ROWS, 1)))
   np.testing.assert_allclose(slope(alone.logits, alone)[0], 0, atol=1e-12)
 
 
@@ -145,12 +148,12 @@ def test_of_three_classes_each_is_a_coin():
   rng = np.random.default_rng(8)
   y, code = np.arange(30) % 3, np.arange(30) // 3 % 2
   data = rfjax.Batch.from_arrays(np.zeros((30, 1)), y, code, num_classes=3)
-  logits = jnp.asarray(rng.normal(size=(30, 3)))
+  logits = rng.normal(size=(30, 3))
   method = inprocessing.fair_projection(1.0)
-  update = jax.jit(lambda flow: method.update(flow, (), None)[0].penalty)
-  p = np.asarray(jax.nn.softmax(logits))
+  update = jax.jit(lambda data, logits: method.update(data.fill(logits), (), None)[0].penalty)
+  p = softmax(logits, axis=1)
   coins = 0.0
   for k in range(3):
     two = rfjax.Batch.from_arrays(np.zeros((30, 1)), y == k, code, num_classes=2)
-    coins += update(two.fill(jnp.log(jnp.stack([1 - p[:, k], p[:, k]], axis=1))))
-  np.testing.assert_allclose(update(data.fill(logits)), coins, rtol=1e-9)
+    coins += float(update(two, np.log(np.stack([1 - p[:, k], p[:, k]], axis=1))))
+  np.testing.assert_allclose(update(data, logits), coins, rtol=1e-9)

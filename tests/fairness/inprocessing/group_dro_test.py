@@ -90,7 +90,7 @@ CASES = (
 
 @pytest.mark.parametrize("settings", CASES)
 def test_the_recursion(settings):
-  q, weight, risk, slope = runner(**settings)(*(jnp.asarray(v) for v in batches()))
+  q, weight, risk, slope = jax.device_get(runner(**settings)(*batches()))
   arguments = {"adjustment": 0.0} | {k: v for k, v in settings.items() if k != "step_size"}
   arguments["adjustment"] = np.asarray(arguments["adjustment"])
   expected = by_hand(settings["step_size"], **arguments)
@@ -103,8 +103,8 @@ def test_the_recursion(settings):
 
 
 def test_large_steps_do_not_overflow_and_no_group_is_lost():
-  y, group, cost = (jnp.asarray(v) for v in batches())
-  q, weight, _, _ = runner(step_size=100.0)(y, group, 10 * cost)
+  y, group, cost = batches()
+  q, weight, _, _ = jax.device_get(runner(step_size=100.0)(y, group, 10 * cost))
   assert np.isfinite(weight).all()
   np.testing.assert_allclose(q.sum(1), 1, rtol=1e-5)
   assert (q[:, :2] > 0.99).any(0).all()  # first one is the worst, then another
@@ -112,9 +112,10 @@ def test_large_steps_do_not_overflow_and_no_group_is_lost():
 
 def test_soft_and_missing_groups():
   made = inprocessing.group_dro(0.0)
-  member = jnp.array([[1.0, 0.0], [0.5, 0.5], [0.0, 0.0], [0.0, 0.5]])
+  member = np.array([[1.0, 0.0], [0.5, 0.5], [0.0, 0.0], [0.0, 0.5]])
   data = rfjax.Batch.from_arrays(np.zeros((4, 1)), [0, 1, 0, 1], member)
-  out, _ = made.update(data.fill(jnp.zeros((4, 2))), made.init(data), None)
+  run = lambda data: made.update(data.fill(jnp.zeros((4, 2))), made.init(data), None)[0]
+  out = jax.jit(run)(data)
   each = 0.5 * 2.5 / np.array([1.5, 1.0])  # q times the rows with a group over those of g
   expected = [each[0], each.mean(), 1.0, 0.5 * each[1] + 0.5]
   np.testing.assert_allclose(out.weight, expected, rtol=1e-6)
@@ -127,6 +128,7 @@ def test_a_group_without_rows_in_the_training_set_takes_no_weight():
     for g in (member[:, :2], member)
   )
 
+  @jax.jit
   def last(data):
     made = inprocessing.group_dro(0.1, adjustment=4.0)
     flow = data.fill(jnp.stack([jnp.linspace(-1, 1, 60), jnp.zeros(60)], axis=1))
@@ -137,7 +139,7 @@ def test_a_group_without_rows_in_the_training_set_takes_no_weight():
   (expected, weights), (q, same) = last(two), last(three)
   np.testing.assert_allclose(q, np.append(expected, 0), atol=1e-6)
   np.testing.assert_allclose(same, weights, rtol=1e-5)
-  none = three.replace(group=jnp.zeros((60, 3)))
+  none = three.replace(group=np.zeros((60, 3), np.float32))
   np.testing.assert_array_equal(last(none)[1], 1)
 
 
@@ -172,17 +174,24 @@ def test_the_adversary_sees_the_losses_that_are_weighed_and_kept():
   """A row of weight 2 is two rows, and one of weight 0 or less is none."""
   rng = np.random.default_rng(2)
   group, y = np.arange(9) % 3, np.arange(9) % 2
-  logits = jnp.asarray(rng.normal(size=(9, 2)), jnp.float32)
+  logits = rng.normal(size=(9, 2)).astype(np.float32)
   weight = np.array([2, 1, 1, 0, 1, 1, 1, 2, -1])
   made = inprocessing.group_dro(0.3)
   data = rfjax.Batch.from_arrays(np.zeros((9, 1)), y, group)
-  flow = data.fill(logits).replace(weight=jnp.asarray(weight, jnp.float32))
-  rows = jnp.asarray(np.repeat(np.arange(9), np.maximum(weight, 0)))
-  state = made.init(data)
-  out, seen = made.update(flow, state, None)
-  copied, same = made.update(data.fill(logits).take(rows).fill(logits[rows]), state, None)
-  np.testing.assert_allclose(seen.log_q, same.log_q, rtol=1e-5)
-  np.testing.assert_allclose(out.weight[rows], weight[rows] * copied.weight, rtol=1e-5)
-  kept = made.update(flow.replace(weight=flow.weight * (weight == 1)), state, None)[1]
-  chosen = made.update(data.fill(logits).replace(keep=jnp.asarray(weight == 1) * 1.0), state, None)
-  np.testing.assert_allclose(kept.log_q, chosen[1].log_q, rtol=1e-5)
+  rows = np.repeat(np.arange(9), np.maximum(weight, 0))
+
+  @jax.jit
+  def run(data):
+    plain = data.fill(jnp.asarray(logits))
+    flow = plain.replace(weight=jnp.asarray(weight, jnp.float32))
+    copied = plain.take(rows).fill(jnp.asarray(logits[rows]))
+    kept = flow.replace(weight=flow.weight * (weight == 1))
+    chosen = plain.replace(keep=jnp.asarray(weight == 1) * 1.0)
+    state = made.init(data)
+    found = [made.update(seen, state, None) for seen in (flow, copied, kept, chosen)]
+    return [(out.weight, state.log_q) for out, state in found]
+
+  (out, seen), (copied, same), (_, kept), (_, chosen) = jax.device_get(run(data))
+  np.testing.assert_allclose(seen, same, rtol=1e-5)
+  np.testing.assert_allclose(out[rows], weight[rows] * copied, rtol=1e-5)
+  np.testing.assert_allclose(kept, chosen, rtol=1e-5)

@@ -4,7 +4,6 @@ import functools
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,6 +12,7 @@ from rfjax import metrics
 from rfjax.fairness import postprocessing
 
 KEY = jax.random.key(0)
+FILL = jax.jit(rfjax.Batch.fill)
 ROWS = 40
 
 
@@ -23,8 +23,8 @@ def said():
   group, y = np.repeat([0, 1], ROWS // 2), rng.integers(0, 2, ROWS)
   score = np.round(rng.normal(size=ROWS) + y * (2 - 1.5 * group), 1)
   data = rfjax.Batch.from_arrays(np.zeros((ROWS, 1)), y, group)
-  data = data.fill(jnp.stack([jnp.zeros(ROWS), jnp.asarray(score, jnp.float32)], 1))
-  return data.replace(weight=jnp.asarray(rng.integers(0, 3, ROWS), jnp.float32))
+  data = FILL(data, np.stack([np.zeros(ROWS), score], 1))
+  return data.replace(weight=rng.integers(0, 3, ROWS).astype(np.float32))
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
@@ -47,7 +47,8 @@ RATES = {
 
 def outcome(data, g, threshold, statistic, objective, costs):
   """The rate and the loss, in rows, of a group by a threshold."""
-  score, y, group = (np.asarray(v) for v in (data.margin[:, 0], data.y, data.group))
+  score, y, group = (np.asarray(v) for v in (data.logits, data.y, data.group))
+  score = score[:, 1]
   weight, above = np.asarray(data.weight), score > threshold
   of = lambda a, b: weight[(group == g) & (y == a) & (above == b)].sum()
   tn, fp, fn, tp = cells = [of(a, b) for a in (0, 1) for b in (False, True)]
@@ -60,12 +61,12 @@ def outcome(data, g, threshold, statistic, objective, costs):
 @pytest.mark.parametrize("statistic", RATES)
 def test_no_pair_of_thresholds_above_the_minimum_costs_less(statistic):
   data = said()
-  score = np.asarray(data.margin[:, 0])
+  score = np.asarray(data.logits)[:, 1]
   error = ("true_positive_rate", "negative_predictive_value")
   objective = "error" if statistic in error else "balanced"
   lower = 0.3 if statistic == "negative_predictive_value" else 0.0  # few are negative
   for minimum, costs in ((0.0, (1.0, 1.0)), (0.55 - lower, (1.0, 2.0)), (0.64 - lower, (1.0, 1.0))):
-    state = fit(data, statistic, objective, minimum, costs)
+    state = jax.device_get(fit(data, statistic, objective, minimum, costs))
     cuts = np.append(np.unique(score), [-np.inf, np.inf])
     found = [{c: outcome(data, g, c, statistic, objective, costs) for c in cuts} for g in range(2)]
     best = min(
@@ -85,8 +86,8 @@ def test_no_pair_of_thresholds_above_the_minimum_costs_less(statistic):
 
 def test_what_no_threshold_reaches_comes_as_near_as_it_can():
   data = said()
-  state = fit(data, "accuracy", "error", 0.99, (1.0, 1.0))
-  cuts = np.append(np.asarray(data.margin[:, 0]), [-np.inf, np.inf])
+  state = jax.device_get(fit(data, "accuracy", "error", 0.99, (1.0, 1.0)))
+  cuts = np.append(np.asarray(data.logits)[:, 1], [-np.inf, np.inf])
   for g in range(2):
     rates = [outcome(data, g, c, "accuracy", "error", (1, 1))[0] for c in cuts]
     np.testing.assert_allclose(state.rate[g], max(rates), rtol=1e-6)
@@ -94,32 +95,38 @@ def test_what_no_threshold_reaches_comes_as_near_as_it_can():
 
 
 def test_only_who_is_below_the_minimum_moves_and_the_rate_comes_out():
-  data = said().replace(weight=jnp.ones(ROWS))
-  free, raised = (fit(data, "true_positive_rate", "error", m, (1.0, 1.0)) for m in (0.0, 0.7))
+  data = said().replace(weight=np.ones(ROWS, np.float32))
+  found = [fit(data, "true_positive_rate", "error", m, (1.0, 1.0)) for m in (0.0, 0.7)]
+  free, raised = jax.device_get(found)
   assert free.rate[1] < 0.7 <= free.rate[0]
   assert raised.threshold[0] == free.threshold[0] and raised.threshold[1] < free.threshold[1]
-  apply = jax.jit(lambda data: rfjax.transform(postprocessing.level_up(0.7), data, key=KEY))
-  fair = apply(data)
-  reached = metrics.group_rates("true_positive_rate", fair).value[:, 0]
+
+  @jax.jit
+  def apply(data):
+    fair = rfjax.transform(postprocessing.level_up(0.7), data, key=KEY)
+    return metrics.group_rates("true_positive_rate", fair).value[:, 0]
+
+  reached = apply(data)
   np.testing.assert_allclose(reached, raised.rate, rtol=1e-6)
 
 
 def test_a_group_that_nothing_counts_in_keeps_its_decisions():
   data = said()
-  alone = data.replace(y=jnp.where(data.group == 1, 0, data.y))
-  state = fit(alone, "true_positive_rate", "error", 0.55, (1.0, 2.0))
+  y = np.where(np.asarray(data.group) == 1, 0, data.y).astype(np.int32)
+  alone = jax.jit(lambda data, y: data.replace(y=y))(data, y)
+  state = jax.device_get(fit(alone, "true_positive_rate", "error", 0.55, (1.0, 2.0)))
   np.testing.assert_array_equal([state.threshold[1], state.rate[1]], [0, 0])
-  both = fit(data, "true_positive_rate", "error", 0.55, (1.0, 2.0))
+  both = jax.device_get(fit(data, "true_positive_rate", "error", 0.55, (1.0, 2.0)))
   assert state.threshold[0] == both.threshold[0]
 
 
 def test_a_minimum_of_four_of_five_is_four_of_five():
   """Rates and the minimum are rounded alike, so that no row too many is asked for."""
   for size in (5, 10, 25, 30):
-    score = jnp.arange(ROWS, dtype=jnp.float32)
+    score = np.arange(ROWS, dtype=np.float32)
     y = np.arange(ROWS) < size
     data = rfjax.Batch.from_arrays(np.zeros((ROWS, 1)), y.astype(int), np.zeros(ROWS, int))
-    data = data.fill(jnp.stack([0 * score, -score], 1))
+    data = FILL(data, np.stack([0 * score, -score], 1))
     state = fit(data, "true_positive_rate", "error", 0.8, (1000.0, 1.0))
     np.testing.assert_allclose(state.rate, [1.0])  # no negative is above a positive
     state = fit(data, "true_positive_rate", "error", 0.8, (1.0, 0.0))

@@ -23,15 +23,20 @@ def world(seed, rows=200):
   y = (rng.random(rows) < 0.1 + 0.3 * group).astype(int)
   x = np.stack([y + rng.normal(size=rows), group + 0.5 * rng.normal(size=rows)], axis=1)
   data = rfjax.Batch.from_arrays(x, y, group)
-  params, stats = NETWORK.init(jax.random.key(seed), data.x)
+  return start(jax.random.key(seed), data.x), data
+
+
+@jax.jit
+def start(key, x):
+  params, stats = NETWORK.init(key, x)
   params = jax.tree.map(lambda leaf: leaf + 0.3, params)
-  return rfjax.core.TrainState(params, stats, (), ()), data
+  return rfjax.core.TrainState(params, stats, (), ())
 
 
-@functools.partial(jax.jit, static_argnames="statistics")
-def tune(state, data, scale=0.1, bound=0.05, statistics="selection_rate"):
+@functools.partial(jax.jit, static_argnames="candidates")
+def tune(state, data, scale, bound, candidates=COUNT):
   return postprocessing.random_perturbation(
-    NETWORK, state, data, key=KEY, candidates=COUNT, scale=scale, bound=bound, statistics=statistics
+    NETWORK, state, data, key=KEY, candidates=candidates, scale=scale, bound=bound
   )
 
 
@@ -76,7 +81,7 @@ def test_the_choice_is_that_of_a_loop(scale, bound):
 @pytest.mark.parametrize("seed", range(4))
 def test_it_is_never_worse_than_the_network(seed):
   state, data = world(seed)
-  before, after = outcome(state, data), outcome(tune(state, data, 0.5), data)
+  before, after = outcome(state, data), outcome(tune(state, data, 0.5, 0.05), data)
   if before[1] <= 0.05:
     assert after[1] <= 0.05 and after[0] >= before[0]
   else:
@@ -85,26 +90,25 @@ def test_it_is_never_worse_than_the_network(seed):
 
 def test_weights_are_rows_repeated():
   state, data = world(0)
-  weight = np.random.default_rng(5).integers(0, 4, 200) * np.where(data.group == data.y, 1, 3)
-  weighted = tune(state, data.replace(weight=jnp.asarray(weight, jnp.float32)), 0.5, 0.1)
-  repeated = tune(state, data.take(np.repeat(np.arange(200), weight)), 0.5, 0.1)
-  jax.tree.map(np.testing.assert_array_equal, weighted.params, repeated.params)
-  plain = tune(state, data, 0.5, 0.1)
-  assert any(
-    jax.tree.leaves(jax.tree.map(lambda a, b: (a != b).any(), plain.params, weighted.params))
-  )
+  same = np.asarray(data.group) == np.asarray(data.y)
+  weight = np.random.default_rng(5).integers(0, 4, 200) * np.where(same, 1, 3)
+  again = jax.jit(rfjax.Batch.take)(data, np.repeat(np.arange(200), weight))
+  sets = (data.replace(weight=np.float32(weight)), again, data)
+  weighted, repeated, plain = (jax.device_get(tune(state, d, 0.5, 0.1).params) for d in sets)
+  jax.tree.map(np.testing.assert_array_equal, weighted, repeated)
+  assert any(jax.tree.leaves(jax.tree.map(lambda a, b: (a != b).any(), plain, weighted)))
 
 
 def test_runs_side_by_side_are_single_runs_and_all_else_of_the_state_stays():
   (one, data), (two, _) = world(1), world(2)
-  both = jax.tree.map(lambda *leaves: jnp.stack(leaves), one, two)
-  together = jax.vmap(lambda state: tune(state, data, 0.5))(both)
-  single = tune(two, data, 0.5)
+  both = jax.tree.map(lambda *leaves: np.stack(leaves), one, two)
+  together = jax.jit(jax.vmap(lambda state: tune(state, data, 0.5, 0.05)))(both)
+  together, single = jax.device_get((together, tune(two, data, 0.5, 0.05)))
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-5), together.params, single.params
   )
   assert single.method == () and single.opt == ()
-  alone = postprocessing.random_perturbation(NETWORK, one, data, key=KEY, candidates=1, scale=0.5)
+  alone = tune(one, data, 0.5, 0.05, candidates=1)
   jax.tree.map(np.testing.assert_array_equal, alone.params, one.params)
 
 

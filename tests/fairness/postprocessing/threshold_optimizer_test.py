@@ -19,6 +19,7 @@ from rfjax.fairness.postprocessing._hull import at, upper_hulls
 
 KEY = jax.random.key(0)
 ROWS, GROUPS, GRID = 120, 5, 1000
+FILL = jax.jit(rfjax.Batch.fill)
 make = functools.partial(postprocessing.threshold_optimizer, grid_size=GRID)
 # Groups of each data set, of which others are empty, and how far apart their rates may be.
 USED = (2, 3, 4, 5, 2, 3, 4, 5, 2, 3)
@@ -35,8 +36,8 @@ def filled(score, y, group, weight=None):
   """A data set of five groups, whose programs are those of all tests."""
   member = np.eye(GROUPS)[group] if np.ndim(group) == 1 else group
   data = rfjax.Batch.from_arrays(np.zeros((ROWS, 1)), y, member, num_classes=2)
-  data = data.replace(weight=jnp.ones(ROWS) if weight is None else jnp.asarray(weight))
-  return data.fill(jnp.stack([jnp.zeros(ROWS), jnp.asarray(score)], 1))
+  data = data.replace(weight=np.ones(ROWS) if weight is None else np.asarray(weight))
+  return FILL(data, np.stack([np.zeros(ROWS), score], 1))
 
 
 @functools.cache
@@ -164,7 +165,7 @@ def test_the_hull_is_that_of_qhull(monkeypatch, chunk, few, ascending):
     y = rng.integers(0, 9, 60).astype(float)
     x[:2], y[:2] = (0, 12), (4, 4)
     x = np.sort(x) if ascending else x
-    hull = find(jnp.asarray(x), jnp.asarray(y))
+    hull = jax.device_get(find(x, y))
     np.testing.assert_array_equal(hull.x, x[hull.corner])
     last = np.argmax(hull.x) + 1  # what follows is filled with it
     assert (np.diff(hull.x[:last]) > 0).all() and (
@@ -174,7 +175,7 @@ def test_the_hull_is_that_of_qhull(monkeypatch, chunk, few, ascending):
     equations = ConvexHull(np.stack([x, y], 1)).equations
     upper = equations[equations[:, 1] > 1e-9]
     expected = np.min(-(upper[:, :1] * places + upper[:, 2:]) / upper[:, 1:2], axis=0)
-    reached = jax.jit(at)(hull, jnp.asarray(places))
+    reached = jax.device_get(jax.jit(at)(hull, places))
     np.testing.assert_allclose(reached.y, expected, atol=1e-9)
     mixed = (reached.share * x[reached.corner]).sum(1)
     np.testing.assert_allclose(mixed, places, atol=1e-9)
@@ -184,14 +185,15 @@ def test_many_points_are_sifted_to_the_same_hull():
   rng = np.random.default_rng(9)
   moves = rng.random(5000) < np.linspace(0.9, 0.1, 5000)  # a curve as of scores that are of use
   x, y = np.cumsum(~moves).astype(np.float32), np.cumsum(moves).astype(np.float32)
-  hull = upper_hull(jnp.asarray(x), jnp.asarray(y), ascending=True)
+  find = jax.jit(functools.partial(upper_hull, ascending=True))
+  hull = find(x, y)
   corners = np.unique(hull.corner)
   qhull = ConvexHull(np.stack([x, y], 1).astype(float))
   upper = qhull.equations[qhull.equations[:, 1] > 1e-9]
   on_hull = np.abs(upper @ np.stack([x, y, np.ones_like(x)])).min(axis=0) < 1e-6
   assert on_hull[corners].all() and len(corners) > 20
   heights = -(upper[:, :1] * x + upper[:, 2:]) / upper[:, 1:2]
-  np.testing.assert_allclose(at(hull, jnp.asarray(x)).y, heights.min(axis=0), rtol=1e-5)
+  np.testing.assert_allclose(jax.jit(at)(hull, x).y, heights.min(axis=0), rtol=1e-5)
 
 
 def test_costs_and_weights_against_a_linear_program_over_all_mixtures():
@@ -221,10 +223,11 @@ def test_costs_and_weights_against_a_linear_program_over_all_mixtures():
 def test_decisions_are_scores_of_two_values():
   """Of decisions, parity of true positive rates by both directions is equal opportunity."""
   opportunity = postprocessing.equal_opportunity()
+  start = jax.jit(lambda data: opportunity.init(data, key=KEY, spec=None))
   for seed in (1, 3):
     data = said(seed)
-    data = data.fill(jax.nn.one_hot((data.margin[:, 0] > seed).astype(int), 2))
-    mixed = jax.jit(lambda data: opportunity.init(data, key=KEY, spec=None))(data)
+    data = FILL(data, np.eye(2)[(np.asarray(data.logits)[:, 1] > seed).astype(int)])
+    mixed = start(data)
     state, _ = solve([data], "true_positive_rate_parity", "balanced", True)[0]
     f, t = np.asarray(mixed.rates).T
     exact = (np.asarray(data.group).mean(0) * (f + 1 - t)).sum()
@@ -234,32 +237,39 @@ def test_decisions_are_scores_of_two_values():
 def test_lots_have_the_expected_rates_and_belong_to_rows():
   data = said(3)
   state, fair = solve([data], "equalized_odds")[0]
-  assert metrics.equalized_odds_difference(fair, soft=True) < 1e-9
-  assert metrics.equalized_odds_difference(data) > 0.1
+  gap = jax.jit(metrics.equalized_odds_difference, static_argnames="soft")
+  assert gap(fair, soft=True) < 1e-9
+  assert gap(data) > 0.1
   lots = make("equalized_odds", randomize=True)
-  draw = jax.jit(lambda data, key: lots.update(data, state, key=key)[0].probs[:, 1])
-  drawn = np.asarray(jax.vmap(draw, (None, 0))(data, jax.random.split(KEY, 400)))
+  draw = lambda data, key: lots.update(data, state, key=key)[0].probs[:, 1]
+
+  @jax.jit
+  def run(data):
+    drawn = jax.vmap(draw, (None, 0))(data, jax.random.split(KEY, 400))
+    return drawn, draw(data, KEY), draw(data.take(jnp.arange(ROWS - 1, -1, -1)), KEY)
+
+  drawn, once, back = jax.device_get(run(data))
   assert set(np.unique(drawn.round(9))) <= {0.0, 1.0}
   np.testing.assert_allclose(
     drawn.mean(0), np.exp(fair.log_probs[:, 1]), atol=4.5 * 0.5 / np.sqrt(400)
   )
-  back = draw(data.take(jnp.arange(ROWS - 1, -1, -1)), KEY)
-  np.testing.assert_array_equal(back[::-1], draw(data, KEY))
+  np.testing.assert_array_equal(back[::-1], once)
 
 
 def test_who_is_left_out_keeps_decisions_and_mixed_members_get_the_mean():
   data = said(5)
   group = np.array(np.asarray(data.group))
   group[:8] = np.array([[0.25, 0.75, 0, 0, 0], *np.eye(5)[[0, 1, 4, 4]], *np.zeros((3, 5))])
-  score = jnp.asarray(data.margin[:, 0]).at[:8].set([1.5, 1.5, 1.5, 0.5, -0.5, 0.5, -0.5, 9.0])
-  y = jnp.asarray(data.y).at[:8].set(1)  # nothing in group 4 is negative
+  score, y = np.array(data.logits)[:, 1], np.array(data.y)
+  score[:8] = [1.5, 1.5, 1.5, 0.5, -0.5, 0.5, -0.5, 9.0]
+  y[:8] = 1  # nothing in group 4 is negative
   state, fair = solve([filled(score, y, group)], "equalized_odds", "balanced", flip=True)[0]
   chance = np.exp(fair.log_probs[:, 1])
   np.testing.assert_allclose(chance[0], 0.25 * chance[1] + 0.75 * chance[2], atol=1e-9)
   np.testing.assert_allclose(chance[3:8], [1, 0, 1, 0, 1], atol=1e-9)
   assert 0.01 < chance[1] < 0.99 or 0.01 < chance[2] < 0.99
   gone = solve(
-    [filled(score, y, group, jnp.where(group[:, 4] > 0, 0.0, 1.0))],
+    [filled(score, y, group, np.where(group[:, 4] > 0, 0.0, 1.0))],
     "equalized_odds",
     "balanced",
     flip=True,

@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
@@ -12,13 +11,14 @@ import rfjax
 from rfjax.fairness import postprocessing
 
 KEY = jax.random.key(0)
+FILL = jax.jit(rfjax.Batch.fill)
 
 
 def filled(score, group, weight=None):
   data = rfjax.Batch.from_arrays(np.zeros((len(score), 1)), np.zeros(len(score), int), group)
   if weight is not None:
-    data = data.replace(weight=jnp.asarray(weight))
-  return data.fill(jnp.stack([jnp.log1p(-score), jnp.log(score)], axis=1))
+    data = data.replace(weight=weight)
+  return FILL(data, np.stack([np.log1p(-score), np.log(score)], axis=1))
 
 
 def apart(seed, rows=600, groups=2):
