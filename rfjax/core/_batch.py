@@ -5,11 +5,17 @@ from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from rfjax.core import _check
 
 Array = jax.Array
+
+
+def _on_device(values: np.ndarray) -> Array:
+  """A copy on the device, without the program that jnp.asarray compiles for each shape."""
+  return jax.device_put(np.array(values))
 
 
 def _static(default: int) -> Any:
@@ -129,18 +135,20 @@ class Batch:
       >>> data.num_rows, data.num_classes, data.num_groups
       (3, 2, 2)
     """
-    check = _check.shapes if _check.traced(x, y, group) else _check.data
+    traced = _check.traced(x, y, group)
+    xp, put = (jnp, jnp.asarray) if traced else (np, _on_device)
+    check = _check.shapes if traced else _check.data
     checked = check(x, y, group, num_classes, num_groups)
     features, labels, group, num_classes, num_groups = checked
     rows = labels.shape[0]
     _check.truth(truth, rows, num_classes, num_groups)
     _check.trusted(trusted, features.shape[1:], num_classes)
     return cls(
-      index=jnp.arange(rows, dtype=jnp.int32),
-      valid=jnp.ones(rows, bool),
-      x=jnp.asarray(features),
-      y=jnp.asarray(labels),
-      group=_UNKNOWN if group is None else jnp.asarray(group),
+      index=put(xp.arange(rows, dtype=np.int32)),
+      valid=put(xp.ones(rows, bool)),
+      x=put(features),
+      y=put(labels),
+      group=_UNKNOWN if group is None else put(group),
       trusted=trusted or _UNKNOWN,
       truth=truth or _UNKNOWN,
       num_classes=num_classes,
