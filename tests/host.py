@@ -23,6 +23,14 @@ def _drawn(rows, seed, precise):
   return jax.device_get(_zafar(jax.random.key(seed), rows))
 
 
+def batch(x, y, group=None, **options):
+  """`Batch.from_arrays`, of NumPy arrays."""
+  made = jax.eval_shape(lambda: rfjax.Batch.from_arrays(x, y, group, **options))
+  arrays = {"x": x, "y": y, "index": np.arange(made.num_rows), "valid": np.ones(made.num_rows)}
+  arrays |= {} if group is None else {"group": group}
+  return made.replace(**{n: np.asarray(v, getattr(made, n).dtype) for n, v in arrays.items()})
+
+
 def take(batch, *rows):
   """The rows of a data set in a row, as NumPy arrays."""
   return jax.device_get(_take(batch, np.concatenate([np.atleast_1d(r) for r in rows])))
@@ -38,3 +46,14 @@ def on_device(tree):
   """Arrays of NumPy as those of JAX, with values that compiled code may ask for."""
   put = lambda v: jax.device_put(v) if isinstance(v, np.ndarray) else v
   return jax.tree.map(put, tree)
+
+
+def run(function, *args):
+  """What a function returns, as one program, in arrays of NumPy."""
+  return jax.device_get(jax.jit(function)(*args))
+
+
+def transform(t, *batches, key):
+  """`rfjax.transform` of each data set, as one program, to which their values are known."""
+  batches = on_device(batches)
+  return run(lambda key: [rfjax.transform(t, batch, key=key) for batch in batches], key)
