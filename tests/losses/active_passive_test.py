@@ -1,6 +1,5 @@
 """Active-passive losses: sums of their two parts."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -42,7 +41,7 @@ def test_is_a_loss(check):
 def test_is_the_sum_of_its_parts(check, alpha, beta):
   active, passive = losses.normalized(losses.focal(0.5)), losses.mae()
   both = losses.active_passive(active, passive, alpha=alpha, beta=beta)
-  parts = (check.cost(part, jnp.asarray(LOGITS)) for part in (active, passive))
+  parts = (check.cost(part, LOGITS) for part in (active, passive))
   first, second = parts
   np.testing.assert_allclose(check.cost(both, LOGITS), alpha * first + beta * second, rtol=1e-6)
   default = check.cost(losses.active_passive(active, passive), LOGITS)
@@ -89,7 +88,7 @@ def test_both_parts_see_the_same_predictions(check):
     losses.active_passive(one, two)
     for one, two in [(losses.mae(), losses.gce()), (losses.gce(), losses.mae())]
   ]
-  a, b = (check.cost(method, jnp.asarray(LOGITS)) for method in swapped)
+  a, b = (check.cost(method, LOGITS) for method in swapped)
   np.testing.assert_allclose(a, b, rtol=1e-6)
 
 

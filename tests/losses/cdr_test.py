@@ -1,8 +1,10 @@
 """CDR: critical entries of the kernels against brute force, alone and in front of an optimizer."""
 
+import functools
 import math
 from fractions import Fraction
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,7 +27,7 @@ def trees(seed=0, integers=False):
   }
   is_shape = lambda v: isinstance(v, tuple)
   draw = (lambda s: rng.integers(-3, 4, s)) if integers else (lambda s: rng.normal(size=s))
-  make = lambda: jax.tree.map(lambda s: jnp.asarray(draw(s), jnp.float32), shapes, is_leaf=is_shape)
+  make = lambda: jax.tree.map(lambda s: np.float32(draw(s)), shapes, is_leaf=is_shape)
   return make(), make()
 
 
@@ -51,6 +53,28 @@ def apply(tx, params, gradient, **extra):
   return tx.update(gradient, tx.init(params), params, **extra)[0]
 
 
+@functools.cache
+def _compiled(rate, scale):
+  return jax.jit(functools.partial(apply, losses.cdr(rate, scale=scale)))
+
+
+def cdr(rate, params, gradient, scale=True):
+  """The new gradient for a Python rate, as one program."""
+  return jax.device_get(_compiled(rate, scale)(params, gradient))
+
+
+RATES = [0.1, 0.2, 0.25, 0.3, 0.5, 0.7, 0.8, 0.9]
+
+
+@functools.cache
+def pruned():
+  """The new gradients for each rate, scaled and not."""
+  one = lambda *trees, rate, scale: apply(losses.cdr(rate, scale=scale), *trees)
+  settings = [(rate, scale) for rate in RATES for scale in (True, False)]
+  run = lambda *trees: {(r, s): one(*trees, rate=r, scale=s) for r, s in settings}
+  return host.run(run, *trees())
+
+
 def close(one, two, **tolerance):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, two)
 
@@ -60,10 +84,10 @@ def nonzero(tree):
 
 
 @pytest.mark.parametrize("scale", [True, False])
-@pytest.mark.parametrize("rate", [0.1, 0.2, 0.25, 0.3, 0.5, 0.7, 0.8, 0.9])
+@pytest.mark.parametrize("rate", RATES)
 def test_the_largest_products_of_all_kernels_together_are_kept(rate, scale):
   params, gradient = trees()
-  found = apply(losses.cdr(rate, scale=scale), params, gradient)
+  found = pruned()[rate, scale]
   expected, kept = oracle(params, gradient, rate, scale)
   close(found, expected, rtol=1e-6)
   assert nonzero(found) == kept and 0 < kept < 30
@@ -75,7 +99,7 @@ def test_the_largest_products_of_all_kernels_together_are_kept(rate, scale):
 @pytest.mark.parametrize("size", [5, 10, 20, 40, 50, 100])
 @pytest.mark.parametrize("percent", [5, 10, 20, 30, 40, 45, 60, 70, 80, 90, 95])
 def test_the_count_is_the_whole_part(size, percent):
-  values = jnp.arange(1.0, size + 1)[None]
+  values = np.arange(1.0, size + 1)[None]
   kept = size * (100 - percent) // 100
   found = _count(percent / 100, values)
   assert found == kept
@@ -87,22 +111,25 @@ def _count(rate, values):
 
 
 def test_the_count_of_a_python_rate_is_the_whole_part():
-  for size, rate in ((10, 0.9), (10, 0.7), (100, 0.71), (50, 0.42)):
-    values = jnp.arange(1.0, size + 1)[None]
-    kept = math.floor((1 - Fraction(str(rate))) * size)
-    assert jnp.sum(apply(losses.cdr(rate), values, values) != 0) == kept
+  pairs = (10, 0.9), (10, 0.7), (100, 0.71), (50, 0.42)
+  values = lambda size: jnp.arange(1.0, size + 1)[None]
+  count = lambda size, rate: jnp.sum(apply(losses.cdr(rate), *[values(size)] * 2) != 0)
+  found = host.run(lambda: [count(*pair) for pair in pairs])
+  for (size, rate), number in zip(pairs, found, strict=True):
+    assert number == math.floor((1 - Fraction(str(rate))) * size)
 
 
 def test_ties_at_the_threshold_are_all_kept():
-  params = {"a": jnp.ones((2, 3)), "b": jnp.array([[2.0, -1.0]])}
-  gradient = {"a": jnp.array([[1.0, -2, 1], [3, 0, 2]]), "b": jnp.array([[-1.0, 5.0]])}
+  params = {"a": np.ones((2, 3), np.float32), "b": np.float32([[2, -1]])}
+  gradient = {"a": np.float32([[1, -2, 1], [3, 0, 2]]), "b": np.float32([[-1, 5]])}
   # Products 1 2 1 3 0 2 and 2 5; the fourth largest is 2, and three entries share it.
-  found = apply(losses.cdr(0.5, scale=False), params, gradient)
+  found = cdr(0.5, params, gradient, scale=False)
   np.testing.assert_array_equal(found["a"], [[0, -2, 0], [3, 0, 2]])
   np.testing.assert_array_equal(found["b"], [[-1, 5]])
   params, gradient = trees(integers=True)
-  for rate in (0.1, 0.3, 0.5, 0.75):
-    found = apply(losses.cdr(rate), params, gradient)
+  rates = 0.1, 0.3, 0.5, 0.75
+  run = lambda *trees: [apply(losses.cdr(rate), *trees) for rate in rates]
+  for rate, found in zip(rates, host.run(run, params, gradient), strict=True):
     close(found, oracle(params, gradient, rate)[0], rtol=1e-6)
 
 
@@ -112,47 +139,49 @@ def test_rate_zero_is_the_identity():
     (p * g == 0).any() for p, g in zip(*map(jax.tree.leaves, (params, gradient)), strict=True)
   )
   for scale in (True, False):
-    close(apply(losses.cdr(0.0, scale=scale), params, gradient), gradient, rtol=0)
-  tiny = jax.tree.map(lambda v: 1e-30 * v, gradient)  # their products vanish
-  close(apply(losses.cdr(0.0), jax.tree.map(lambda v: 1e-30 * v, params), tiny), tiny, rtol=0)
+    close(cdr(0.0, params, gradient, scale), gradient, rtol=0)
+  small = lambda tree: jax.tree.map(lambda v: np.float32(1e-30) * v, tree)
+  tiny = small(gradient)  # their products vanish
+  close(cdr(0.0, small(params), tiny), tiny, rtol=0)
   close(jax.jit(lambda r: apply(losses.cdr(r), params, gradient))(0.0), gradient, rtol=0)
 
 
 def test_a_gradient_that_is_no_number_is_not_hidden():
-  params, gradient = {"kernel": jnp.ones((2, 2))}, {"kernel": jnp.array([[jnp.nan, 1], [2, 3]])}
+  params, gradient = np.ones((2, 2), np.float32), np.float32([[np.nan, 1], [2, 3]])
   for rate in (0.0, 0.5):
-    assert np.isnan(apply(losses.cdr(rate), params, gradient)["kernel"][0, 0])
+    assert np.isnan(cdr(rate, {"kernel": params}, {"kernel": gradient})["kernel"][0, 0])
 
 
 def test_a_rate_that_keeps_nothing_leaves_the_vectors():
   params, gradient = trees()
-  found = apply(losses.cdr(0.99), params, gradient)
+  found = cdr(0.99, params, gradient)
   assert nonzero(found) == 0
   np.testing.assert_array_equal(found["first"]["bias"], gradient["first"]["bias"])
 
 
 def test_a_network_without_kernels_is_refused():
-  params, gradient = {"bias": jnp.ones(3)}, {"bias": jnp.arange(3.0)}
+  params, gradient = {"bias": np.ones(3)}, {"bias": np.arange(3.0)}
   with pytest.raises(ValueError, match="no kernel"):
-    apply(losses.cdr(0.5), params, gradient)
+    host.refuse(apply, losses.cdr(0.5), params, gradient)
 
 
 def test_traced_rates_are_the_loop():
   params, gradient = trees()
   run = lambda rate: apply(losses.cdr(rate), params, gradient)
   rates = [0.0, 0.2, 0.5, 0.9]
-  many = jax.jit(jax.vmap(run))(jnp.array(rates))
-  for i, rate in enumerate(rates):
-    close(jax.tree.map(lambda v, i=i: v[i], many), run(rate), rtol=1e-6)
-    close(run(rate), oracle(params, gradient, rate)[0], rtol=1e-6)
+  both = lambda many: (jax.vmap(run)(many), [run(rate) for rate in rates])
+  many, loop = host.run(both, np.float32(rates))
+  for i, (rate, one) in enumerate(zip(rates, loop, strict=True)):
+    close(jax.tree.map(lambda v, i=i: v[i], many), one, rtol=1e-6)
+    close(one, oracle(params, gradient, rate)[0], rtol=1e-6)
 
 
 def test_runs_of_their_own_parameters_are_pruned_by_themselves():
   pairs = [trees(seed) for seed in range(3)]
   params, gradient = (
-    jax.tree.map(lambda *v: jnp.stack(v), *side) for side in zip(*pairs, strict=True)
+    jax.tree.map(lambda *v: np.stack(v), *side) for side in zip(*pairs, strict=True)
   )
-  many = jax.vmap(lambda p, g: apply(losses.cdr(0.4), p, g))(params, gradient)
+  many = host.run(jax.vmap(lambda p, g: apply(losses.cdr(0.4), p, g)), params, gradient)
   for i, pair in enumerate(pairs):
     close(jax.tree.map(lambda v, i=i: v[i], many), oracle(*pair, 0.4)[0], rtol=1e-6)
 
@@ -160,7 +189,7 @@ def test_runs_of_their_own_parameters_are_pruned_by_themselves():
 def test_weight_decay_behind_it_still_acts_on_what_is_frozen():
   params, gradient = trees()
   tx = optax.chain(losses.cdr(0.6), optax.add_decayed_weights(0.1), optax.sgd(0.5))
-  found = apply(tx, params, gradient)
+  found = host.run(functools.partial(apply, tx), params, gradient)
   masked, _ = oracle(params, gradient, 0.6)
   expected = jax.tree.map(lambda g, p: -0.5 * (g + 0.1 * np.asarray(p)), masked, params)
   close(found, expected, rtol=1e-5, atol=1e-8)
@@ -172,21 +201,26 @@ def test_unknown_arguments_are_ignored_and_types_and_state_kept():
   params, gradient = trees()
   tx = losses.cdr(0.5)
   assert isinstance(tx, optax.GradientTransformationExtraArgs)
-  state = tx.init(params)
-  found, after = tx.update(gradient, state, params, value=1.0, epoch=3, later="extension")
+  half = jax.tree.map(lambda v: v.astype(np.float16), (params, gradient))
+
+  def run(params, gradient, half):
+    state = tx.init(params)
+    extra = {"value": 1.0, "epoch": 3, "later": "extension"}
+    return state, *tx.update(gradient, state, params, **extra), apply(tx, *half)
+
+  state, found, after, short = host.run(run, params, gradient, half)
   jax.tree.map(np.testing.assert_array_equal, after, state)
   assert jax.tree.structure(after) == jax.tree.structure(state)
-  half = jax.tree.map(lambda v: v.astype(jnp.float16), (params, gradient))
-  for tree, kind in ((found, jnp.float32), (apply(tx, *half), jnp.float16)):
+  for tree, kind in ((found, jnp.float32), (short, jnp.float16)):
     assert {v.dtype for v in jax.tree.leaves(tree)} == {jnp.dtype(kind)}
-  traced = jax.jit(lambda rate: apply(losses.cdr(rate), *half))(0.5)
+  traced = jax.eval_shape(lambda rate: apply(losses.cdr(rate), *half), 0.5)
   assert {v.dtype for v in jax.tree.leaves(traced)} == {jnp.dtype(jnp.float16)}
 
 
 def test_needs_the_parameters():
   params, gradient = trees()
   with pytest.raises(ValueError, match="needs params"):
-    losses.cdr(0.5).update(gradient, losses.cdr(0.5).init(params), None)
+    host.refuse(losses.cdr(0.5).update, gradient, losses.cdr(0.5).init(params), None)
 
 
 @pytest.mark.parametrize("batch_size", [None, 4])
@@ -216,27 +250,29 @@ def test_trains_as_the_loop_by_hand(batch_size):
   with jax.enable_x64(True):
     method = rfjax.chain() if batch_size is None else rfjax.chain(sampler)
     tx = optax.chain(losses.cdr(rate), optax.add_decayed_weights(0.01), optax.sgd(0.8))
-    data = rfjax.Batch.from_arrays(x, y, num_classes=classes)
+    data = host.batch(x, y, num_classes=classes)
     _, log = rfjax.fit(
       architectures.logistic(classes), method, tx, data, key=KEY, epochs=8,
-      params=jax.tree.map(jnp.asarray, start), observe=lambda state, view: state.params,
+      params=start, observe=lambda state, view: state.params,
     )  # fmt: skip
+  seen = jax.device_get(log.observed)
   for epoch, (kernel, bias) in enumerate(expected):
-    np.testing.assert_allclose(log.observed["kernel"][epoch], kernel, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(log.observed["bias"][epoch], bias, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(seen["kernel"][epoch], kernel, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(seen["bias"][epoch], bias, rtol=0, atol=1e-12)
 
 
 def test_a_sweep_over_rates_of_whole_runs():
   rng = np.random.default_rng(4)
-  data = rfjax.Batch.from_arrays(rng.normal(size=(8, 3)), np.arange(8) % 2)
+  data = host.batch(rng.normal(size=(8, 3)), np.arange(8) % 2)
   network = architectures.mlp([4], 2)
 
   def run(rate):
     tx = optax.chain(losses.cdr(rate), optax.sgd(0.2))
-    return rfjax.fit(network, rfjax.chain(), tx, data, key=KEY, epochs=3)[0].params
+    known = host.on_device(data)
+    return rfjax.fit(network, rfjax.chain(), tx, known, key=KEY, epochs=3)[0].params
 
   rates = [0.0, 0.5]
-  many = jax.jit(jax.vmap(run))(jnp.array(rates))
+  many = host.run(jax.vmap(run), np.float32(rates))
   plain = rfjax.fit(network, rfjax.chain(), optax.sgd(0.2), data, key=KEY, epochs=3)[0].params
   close(jax.tree.map(lambda v: v[0], many), plain, rtol=1e-5, atol=1e-7)
   close(jax.tree.map(lambda v: v[1], many), run(0.5), rtol=1e-5, atol=1e-7)

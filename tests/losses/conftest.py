@@ -1,8 +1,10 @@
 """What the tests of losses share: NumPy formulas against whole cost matrices, and their edges."""
 
 import dataclasses
+import functools
 import types
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,15 +83,15 @@ def oracle(formula, logits, *setting):
 
 def _traced(make, settings, logits):
   """Costs and slopes with the settings as lanes of one vmap, [S, ...]."""
-  columns = [jnp.asarray(column, logits.dtype) for column in zip(*settings, strict=True)]
+  columns = [np.asarray(column, logits.dtype) for column in zip(*settings, strict=True)]
   run = lambda z, *setting: _with_slopes(make(*setting), z)
-  return jax.jit(jax.vmap(run, (None, *(0 for _ in columns))))(logits, *columns)
+  return host.run(jax.vmap(run, (None, *(0 for _ in columns))), logits, *columns)
 
 
 def _fixed(make, settings, logits):
   """The same with the settings as Python numbers."""
   run = lambda z: [_with_slopes(make(*setting), z) for setting in settings]
-  return jax.tree.map(lambda *lanes: jnp.stack(lanes), *jax.jit(run)(logits))
+  return jax.tree.map(lambda *lanes: np.stack(lanes), *host.run(run, logits))
 
 
 FIXED = 3  # so many settings are tried as Python numbers too: those that may branch come first
@@ -101,14 +103,14 @@ def follows(make, formula, settings, *, static=False, logits=LOGITS):
   Settings are lanes of one vmap, and the first ones Python numbers too; static ones only that.
   """
   wanted = [oracle(formula, logits, *setting) for setting in settings]
-  runs = [(_fixed, settings, float), (_fixed, settings, jnp.float32)]
+  runs = [(_fixed, settings, float), (_fixed, settings, np.float32)]
   if not static:
-    runs = [(_traced, settings, float), (_traced, settings, jnp.float32)]
-    runs += [(_fixed, settings[:FIXED], jnp.float32)]
+    runs = [(_traced, settings, float), (_traced, settings, np.float32)]
+    runs += [(_fixed, settings[:FIXED], np.float32)]
   for run, chosen, dtype in runs:
     rtol, atol = (1e-10, 1e-11) if dtype is float else (1e-5, 2e-6)
     with jax.enable_x64(dtype is float):
-      found = run(make, chosen, jnp.asarray(logits, dtype))
+      found = run(make, chosen, np.asarray(logits, dtype))
     for i, what in enumerate(("cost", "gradient")):
       assert found[i].dtype == dtype
       for one, values, setting in zip(found[i], wanted, chosen, strict=False):
@@ -118,7 +120,7 @@ def follows(make, formula, settings, *, static=False, logits=LOGITS):
 
 def survives(make, formula, settings, *, static=False):
   """Costs are right, and all derivatives finite, in float32 at the edges, traced or not."""
-  z = jnp.asarray(EDGES, jnp.float32)
+  z = EDGES.astype(np.float32)
   runs = [(_fixed, settings)] if static else [(_traced, settings), (_fixed, settings[:FIXED])]
   for run, chosen in runs:
     costs, slopes = run(make, chosen, z)
@@ -143,29 +145,58 @@ def is_a_loss(method, writes=("loss",)):
         assert getattr(flows[0], field.name) is getattr(flow, field.name), field.name
     return [f.cost for f in flows]
 
-  flow = batch(jnp.asarray(LOGITS, jnp.float32))
-  update, refresh = jax.jit(both)(flow)
+  flow, _ = _plain_and_padded()
+  update, refresh = host.run(both, flow)
   assert update.shape == flow.cost.shape and update.dtype == flow.cost.dtype
   np.testing.assert_allclose(refresh, update, rtol=1e-6)
   padding_pulls_at_nothing(method)
 
 
+@functools.cache
+def _plain_and_padded():
+  """The rows of LOGITS, and among two empty ones."""
+
+  def run():
+    flow = batch(jnp.asarray(LOGITS, jnp.float32))
+    return flow, flow.take(jnp.array([0, 1, ROWS, 2, 3, 4, ROWS + 1]))
+
+  return host.run(run)
+
+
 def padding_pulls_at_nothing(method):
   """The risk of a batch and its gradient stay what they are when empty rows join it."""
-  flow = batch(jnp.asarray(LOGITS, jnp.float32))
-  padded = flow.take(jnp.array([0, 1, ROWS, 2, 3, 4, ROWS + 1]))
+  flow, padded = _plain_and_padded()
   assert not padded.valid[2] and padded.index[6] == rfjax.core.NO_ADDRESS
   wide = np.insert(LOGITS, [2, 5], EDGES[4], axis=0).astype(np.float32)
   slope = jax.value_and_grad(lambda z, b: apply(method, b.fill(z)).risk)
-  run = jax.jit(lambda: (slope(flow.logits, flow), slope(jnp.asarray(wide), padded)))
-  (value, gradient), (more, pulled) = run()
+  run = lambda *args: (slope(*args[:2]), slope(*args[2:]))
+  (value, gradient), (more, pulled) = host.run(run, flow.logits, flow, wide, padded)
   np.testing.assert_allclose(more, value, rtol=1e-5)
   np.testing.assert_array_equal(np.asarray(pulled)[[2, 6]], 0)
   np.testing.assert_allclose(np.delete(pulled, [2, 6], 0), gradient, rtol=1e-5, atol=1e-7)
   assert np.abs(gradient).max() > 1e-3
 
 
+def _batch(logits, y=None, target=None):
+  return jax.jit(lambda z: batch(z, y, target))(logits)
+
+
+def _apply(method, flow, key=KEY, step=3):
+  return _numbers(jax.jit(lambda flow, key: apply(method, flow, key, step))(flow, key))
+
+
+def _cost(method, logits, **extra):
+  return _numbers(cost(method, logits, **extra))
+
+
+def _numbers(tree):
+  """Arrays of NumPy, except inside of compiled code."""
+  return jax.tree.map(lambda v: v if isinstance(v, jax.core.Tracer) else np.asarray(v), tree)
+
+
 @pytest.fixture
 def check():
-  names = (batch, apply, cost, oracle, follows, survives, is_a_loss, padding_pulls_at_nothing)
-  return types.SimpleNamespace(EDGES=EDGES, **{function.__name__: function for function in names})
+  names = (oracle, follows, survives, is_a_loss, padding_pulls_at_nothing)
+  functions = {function.__name__: function for function in names}
+  compiled = {"batch": _batch, "apply": _apply, "cost": _cost, "update": apply}
+  return types.SimpleNamespace(EDGES=EDGES, **functions, **compiled)

@@ -1,5 +1,6 @@
 """Early-learning regularisation: its memory and penalty against a loop, and its gradient."""
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +23,7 @@ def softmax(z):
 
 
 def dataset():
-  return rfjax.Batch.from_arrays(X, Y, num_classes=CLASSES)
+  return host.on_device(host.batch(X, Y, num_classes=CLASSES))
 
 
 def start(t, data):
@@ -66,16 +67,20 @@ def test_follows_the_loop_by_hand(strength, decay, clip, scale):
   rng, oracle = np.random.default_rng(1), Oracle(strength, decay, clip)
   with jax.enable_x64(True):
     t, data = losses.elr(strength, decay=decay, clip=clip), dataset()
-    state, act = start(t, data), jax.jit(lambda flow, state: update(t, flow, state))
+
+    @jax.jit
+    def act(rows, keep, logits, state):
+      flow = data.take(rows).replace(keep=keep).fill(logits).replace(penalty=jnp.asarray(0.25))
+      return flow, *update(t, flow, state)
+
+    state = host.run(lambda: start(t, data))
     np.testing.assert_array_equal(memory(state), 0)
     for step in range(8):
       rows = np.append(rng.permutation(ROWS)[: 3 + step % 3], [ROWS] * (3 - step % 3))
       rows = rng.permutation(rows)
       keep = (rng.random(6) < 0.7) * rng.choice([0.5, 1.0], 6) * (rows < ROWS)
       logits = scale * rng.normal(size=(6, CLASSES))
-      flow = data.take(jnp.asarray(rows)).replace(keep=jnp.asarray(keep)).fill(jnp.asarray(logits))
-      flow = flow.replace(penalty=jnp.asarray(0.25))
-      out, state = act(flow, state)
+      flow, out, state = jax.device_get(act(rows, keep, logits, state))
       expected = 0.25 + oracle.step(rows, logits, keep)
       np.testing.assert_allclose(out.penalty, expected, rtol=1e-12)
       np.testing.assert_allclose(memory(state), oracle.t, rtol=1e-12, atol=1e-15)
@@ -85,39 +90,45 @@ def test_follows_the_loop_by_hand(strength, decay, clip, scale):
 
 def test_the_defaults_are_those_of_the_card():
   logits = RNG.normal(size=(ROWS, CLASSES)).astype(np.float32)
-  flow = dataset().fill(jnp.asarray(logits))
   oracle = Oracle(3.0, 0.7, 1e-4)
   expected = oracle.step(np.arange(ROWS), logits.astype(float), np.ones(ROWS))
-  np.testing.assert_allclose(update(losses.elr(), flow)[0].penalty, expected, rtol=1e-5)
+  penalty = host.run(lambda z: update(losses.elr(), dataset().fill(z))[0].penalty, logits)
+  np.testing.assert_allclose(penalty, expected, rtol=1e-5)
   assert losses.elr().writes == ("penalty",)
 
 
 def test_rows_not_kept_leave_the_penalty_but_move_their_memory():
-  logits = jnp.asarray(RNG.normal(size=(ROWS, CLASSES)), jnp.float32)
-  keep = jnp.asarray(np.arange(ROWS) % 2, jnp.float32)
-  flow, t = dataset().replace(keep=keep).fill(logits), losses.elr()
-  out, state = update(t, flow)
-  rows = jnp.arange(1, ROWS, 2)
-  alone, _ = update(t, dataset().take(rows).fill(logits[rows]))
+  logits = RNG.normal(size=(ROWS, CLASSES)).astype(np.float32)
+  keep, t = (np.arange(ROWS) % 2).astype(np.float32), losses.elr()
+
+  def run(logits, keep):
+    kept, rows = dataset().replace(keep=keep), jnp.arange(1, ROWS, 2)
+    alone, _ = update(t, dataset().take(rows).fill(logits[rows]))
+    _, whole = update(t, dataset().fill(logits))
+    gradient = jax.grad(lambda z: update(t, kept.fill(z))[0].penalty)(logits)
+    return *update(t, kept.fill(logits)), alone, whole, gradient
+
+  out, state, alone, whole, gradient = host.run(run, logits, keep)
   np.testing.assert_allclose(out.penalty, alone.penalty, rtol=1e-6)
-  np.testing.assert_array_equal(memory(state), memory(update(t, dataset().fill(logits))[1]))
+  np.testing.assert_array_equal(memory(state), memory(whole))
   assert (memory(state) > 0).all()
-  gradient = jax.grad(lambda z: update(t, dataset().replace(keep=keep).fill(z))[0].penalty)(logits)
   np.testing.assert_array_equal(np.any(gradient != 0, 1), np.arange(ROWS) % 2 == 1)
 
 
 def test_padding_leaves_no_trace():
-  logits = jnp.asarray(RNG.normal(size=(ROWS, CLASSES)), jnp.float32)
-  rows, t = jnp.array([3, ROWS, 9, ROWS, 0, ROWS]), losses.elr()
-  real = rows[jnp.array([0, 2, 4])]
-  padded = dataset().take(rows).fill(logits[:6])
-  plain = dataset().take(real).fill(logits[jnp.array([0, 2, 4])])
-  (one, state), (two, other) = update(t, padded), update(t, plain)
+  logits, t = RNG.normal(size=(ROWS, CLASSES)).astype(np.float32), losses.elr()
+
+  def run(logits):
+    padded = dataset().take(jnp.array([3, ROWS, 9, ROWS, 0, ROWS])).fill(logits[:6])
+    plain = dataset().take(jnp.array([3, 9, 0])).fill(logits[jnp.array([0, 2, 4])])
+    nothing = dataset().take(jnp.full(4, ROWS)).fill(logits[:4])
+    one, state = update(t, padded)
+    return one, state, *update(t, plain), *update(t, nothing, state)
+
+  one, state, two, other, out, after = host.run(run, logits)
   np.testing.assert_allclose(one.penalty, two.penalty, rtol=1e-6)
   np.testing.assert_allclose(memory(state), memory(other), rtol=1e-6)
   assert set(np.flatnonzero(memory(state).any(1))) == {0, 3, 9}
-  nothing = dataset().take(jnp.full(4, ROWS)).fill(logits[:4])
-  out, after = update(t, nothing, state)
   assert out.penalty == 0
   np.testing.assert_array_equal(memory(after), memory(state))
 
@@ -126,10 +137,14 @@ def test_the_gradient_is_the_identity_of_the_card():
   first, second = RNG.normal(size=(2, ROWS, CLASSES))
   with jax.enable_x64(True):
     t, data = losses.elr(3.0, decay=0.6), dataset()
-    _, state = update(t, data.fill(jnp.asarray(first)))
-    gradient = jax.grad(lambda z: update(t, data.fill(z), state)[0].penalty)(jnp.asarray(second))
-    after = memory(update(t, data.fill(jnp.asarray(second)), state)[1])
-  p = softmax(second)
+
+    def run(first, second):
+      _, state = update(t, data.fill(first))
+      gradient = jax.grad(lambda z: update(t, data.fill(z), state)[0].penalty)(second)
+      return gradient, update(t, data.fill(second), state)[1]
+
+    gradient, after = host.run(run, first, second)
+  after, p = memory(after), softmax(second)
   inner = (after * p).sum(1, keepdims=True)
   np.testing.assert_allclose(
     gradient, -3.0 / ROWS * p / (1 - inner) * (after - inner), rtol=1e-9, atol=1e-12
@@ -140,32 +155,31 @@ def test_the_gradient_is_the_identity_of_the_card():
 def test_values_and_gradients_are_finite_at_far_logits(steps):
   far = np.where(np.eye(CLASSES)[RNG.permutation(ROWS) % CLASSES], 1e4, -1e4).astype(np.float32)
   far[0], far[1], t = 1e4, -1e4, losses.elr()
-  flow = dataset().fill(jnp.asarray(far))
-  state, _ = jax.lax.scan(
-    lambda s, _: (update(t, flow, s)[1], None), start(t, dataset()), None, length=steps
-  )
-  both = jax.value_and_grad(lambda z: update(t, dataset().fill(z), state)[0].objective)
-  value, gradient = both(jnp.asarray(far))
+
+  def run(far):
+    flow = dataset().fill(far)
+    move = lambda s, _: (update(t, flow, s)[1], None)
+    state, _ = jax.lax.scan(move, start(t, dataset()), None, length=steps)
+    objective = lambda z: update(t, dataset().fill(z), state)[0].objective
+    return *jax.value_and_grad(objective)(far), update(t, flow, state)[0].penalty
+
+  value, gradient, penalty = host.run(run, far)
   assert np.isfinite(value) and np.isfinite(gradient).all()
   oracle = Oracle(3.0, 0.7, 1e-4)
   for _ in range(steps + 1):
     expected = oracle.step(np.arange(ROWS), far.astype(float), np.ones(ROWS))
-  penalty = update(t, flow, state)[0].penalty
   np.testing.assert_allclose(penalty, expected, rtol=1e-3)
 
 
 def test_no_strength_is_cross_entropy():
-  logits = jnp.asarray(RNG.normal(size=(ROWS, CLASSES)), jnp.float32)
-  objective = lambda t: jax.value_and_grad(lambda z: update(t, dataset().fill(z))[0].objective)(
-    logits
-  )
-  jax.tree.map(
-    np.testing.assert_array_equal, objective(losses.elr(0.0)), objective(rfjax.core.identity)
-  )
+  logits = RNG.normal(size=(ROWS, CLASSES)).astype(np.float32)
+  objective = lambda t: jax.value_and_grad(lambda z: update(t, dataset().fill(z))[0].objective)
+  both = losses.elr(0.0), rfjax.core.identity
+  jax.tree.map(np.testing.assert_array_equal, *(host.run(objective(t), logits) for t in both))
 
 
 def test_traced_settings_are_the_loop():
-  logits = jnp.asarray(RNG.normal(size=(ROWS, CLASSES)), jnp.float32)
+  logits = RNG.normal(size=(ROWS, CLASSES)).astype(np.float32)
 
   def run(strength, decay):
     t = losses.elr(strength, decay=decay)
@@ -173,19 +187,20 @@ def test_traced_settings_are_the_loop():
     return update(t, flow, update(t, flow)[1])[0].penalty
 
   settings = [(0.0, 0.7), (1.0, 0.9), (3.0, 0.2)]
-  many = jax.jit(jax.vmap(run))(*jnp.array(settings).T)
-  np.testing.assert_allclose(many, [run(*each) for each in settings], rtol=1e-5)
+  both = lambda *lanes: (jax.vmap(run)(*lanes), [run(*each) for each in settings])
+  many, loop = host.run(both, *np.float32(settings).T)
+  np.testing.assert_allclose(many, loop, rtol=1e-5)
 
 
 def test_the_memory_lives_through_the_epochs_of_a_run():
-  params = {"kernel": jnp.asarray(RNG.normal(size=(2, 2)), jnp.float32), "bias": jnp.zeros(2)}
+  params = {"kernel": RNG.normal(size=(2, 2)).astype(np.float32), "bias": np.zeros(2, np.float32)}
   state, log = rfjax.fit(
     architectures.logistic(CLASSES), rfjax.chain(losses.elr(2.0, decay=0.7)), optax.sgd(0.0),
     dataset(), key=KEY, epochs=4, batch_size=4, params=params,
   )  # fmt: skip
   p = softmax(np.pad(X @ np.asarray(params["kernel"], float), ((0, 0), (1, 0))))
   np.testing.assert_allclose(memory(state.method), (1 - 0.7**4) * p, rtol=1e-4)
-  assert (np.diff(log.penalty) < 0).all()
+  assert (np.diff(np.asarray(log.penalty)) < 0).all()
 
 
 @pytest.mark.parametrize(
@@ -208,10 +223,9 @@ def test_settings_out_of_range_are_refused(settings):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_sure_logits_of_half_precision_are_finite(dtype):
-  data = rfjax.Batch.from_arrays(np.zeros((2, 1), np.float32), [0, 1])
-  flow, t = data.fill(20 * jnp.eye(2, dtype=dtype)), losses.elr()
+  data, t = host.on_device(host.batch(np.zeros((2, 1), np.float32), [0, 1])), losses.elr()
   state = t.init(data, key=jax.random.key(0), spec=None)
-  step = jax.jit(lambda s: t.update(flow, s, None))
+  step = jax.jit(lambda s: t.update(data.fill(20 * jnp.eye(2, dtype=dtype)), s, None))
   for _ in range(30):
     out, state = step(state)
     assert np.isfinite(out.penalty)

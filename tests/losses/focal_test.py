@@ -1,12 +1,12 @@
 """Focal loss: its formula, its hand-derived slope, cross-entropy at gamma = 0."""
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-import rfjax
 from rfjax import losses
 
 LOGITS = 3.0 * np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32)
@@ -35,25 +35,28 @@ def test_slope_by_hand(check):
   p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
   y = np.arange(6) % 5
   q = p[np.arange(6), y][:, None]
-  for gamma in (0.5, 2.0):
+  gammas = 0.5, 2.0
+  loss = lambda z, gamma: check.apply(losses.focal(gamma), check.batch(z)).loss.sum()
+  with jax.enable_x64(True):
+    slopes = host.run(lambda z: [jax.grad(loss)(z, gamma) for gamma in gammas], z)
+  for gamma, slope in zip(gammas, slopes, strict=True):
     wanted = (gamma * (1 - q) ** (gamma - 1) * q * np.log(q) - (1 - q) ** gamma) * (
       np.eye(5)[y] - p
     )
-    with jax.enable_x64(True):
-      loss = lambda z: check.apply(losses.focal(gamma), check.batch(z)).loss.sum()
-      np.testing.assert_allclose(jax.grad(loss)(jnp.asarray(z)), wanted, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(slope, wanted, rtol=1e-10, atol=1e-14)
 
 
 def test_without_focus_it_is_cross_entropy(check):
-  flow = check.batch(jnp.asarray(np.r_[LOGITS, [[300, 0, 0, 0, 0]]], jnp.float32))
+  flow = check.batch(np.float32(np.r_[LOGITS, [[300, 0, 0, 0, 0]]]))
   np.testing.assert_array_equal(check.apply(losses.focal(0.0), flow).cost, flow.cost)
 
 
 def test_two_classes_are_the_binary_form_of_optax(check):
   margin = np.linspace(-4, 4, 9).astype(np.float32)
-  cost = check.cost(losses.focal(), jnp.stack([0 * margin, jnp.asarray(margin)], 1))
+  cost = check.cost(losses.focal(), np.stack([0 * margin, margin], 1))
   for k in (0, 1):
-    theirs = optax.sigmoid_focal_loss(jnp.asarray(margin), jnp.full(9, float(k)), gamma=2.0)
+    loss = lambda z, y: optax.sigmoid_focal_loss(z, y, gamma=2.0)
+    theirs = host.run(loss, margin, np.full(9, k, np.float32))
     np.testing.assert_allclose(cost[:, k], theirs, rtol=1e-4, atol=1e-6)
 
 
@@ -65,8 +68,11 @@ def test_refuses(gamma):
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_a_probability_above_1_by_rounding_costs_nothing(gamma):
-  batch = rfjax.Batch.from_arrays([[0.0]], [0]).fill(jnp.zeros((1, 2)))
-  t = losses.focal(gamma)
-  cost = lambda v: t.update(batch.replace(log_probs=jnp.array([[v, -1.0]])), ())[0].cost[0, 0]
-  value, slope = jax.value_and_grad(cost)(2.4e-7)
+  data, t = host.batch([[0.0]], [0]), losses.focal(gamma)
+
+  def cost(v):
+    flow = data.fill(jnp.zeros((1, 2))).replace(log_probs=jnp.array([[v, -1.0]]))
+    return t.update(flow, ())[0].cost[0, 0]
+
+  value, slope = host.run(jax.value_and_grad(cost), 2.4e-7)
   assert value == 0 and slope == 0

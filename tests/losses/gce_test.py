@@ -34,7 +34,7 @@ def test_is_a_loss(check):
 
 
 def test_ends_are_cross_entropy_and_unhinged(check):
-  flow = check.batch(jnp.asarray(LOGITS))
+  flow = check.batch(LOGITS)
   np.testing.assert_array_equal(check.apply(losses.gce(0.0), flow).cost, flow.cost)
   unhinged = check.apply(losses.unhinged(), flow).cost
   np.testing.assert_allclose(check.apply(losses.gce(1.0), flow).cost, unhinged, rtol=1e-6)
@@ -45,7 +45,7 @@ def test_ends_are_cross_entropy_and_unhinged(check):
 @pytest.mark.parametrize("q", [1e-2, 1e-4, 1e-6, 1e-12, 1e-30])
 def test_a_small_q_is_close_to_cross_entropy(check, q):
   # CE - GCE = q CE^2 / 2 - q^2 CE^3 / 6 + ...
-  flow = check.batch(jnp.asarray(LOGITS))
+  flow = check.batch(LOGITS)
   ce, cost = (np.asarray(c, np.float64) for c in (flow.cost, check.cost(losses.gce(q), LOGITS)))
   gap = ce - cost
   slack = 2e-6 * (1 + ce)

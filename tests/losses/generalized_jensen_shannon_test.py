@@ -1,7 +1,7 @@
 """Generalised Jensen-Shannon divergence: the formula over several views, and its limits."""
 
+import host
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -51,6 +51,16 @@ def update(t, flow, params=W, key=KEY, forward=forward, act="update"):
   return getattr(t, act)(flow, state, params, key=key, step=0, epoch=0, forward=forward)[0]
 
 
+def updated(t, *, act="update", forward=forward, key=KEY):
+  """The rows before and after, as one program."""
+
+  def run(key):
+    flow = filled()
+    return flow, update(t, flow, key=key, forward=forward, act=act)
+
+  return host.run(run, key)
+
+
 def shifted(x, key):
   del key
   return 0.5 * x + SHIFT
@@ -74,11 +84,11 @@ def recorder():
 @pytest.mark.parametrize("act", ["update", "refresh"])
 @pytest.mark.parametrize("pi", [0.1, 0.5, 0.9])
 def test_is_the_formula_for_two_views(pi, act):
-  out = update(losses.generalized_jensen_shannon(pi, shifted), filled(), act=act)
+  flow, out = updated(losses.generalized_jensen_shannon(pi, shifted), act=act)
   expected = oracle(pi, [softmax(X @ W), softmax((0.5 * X + SHIFT) @ W)])
   np.testing.assert_allclose(out.cost, expected, rtol=1e-4, atol=1e-6)
   for name in ("logits", "log_probs", "x", "target", "keep", "weight", "penalty"):
-    np.testing.assert_array_equal(getattr(out, name), getattr(filled(), name))
+    np.testing.assert_array_equal(getattr(out, name), getattr(flow, name))
   assert losses.generalized_jensen_shannon(pi, shifted).writes == ("loss",)
 
 
@@ -86,16 +96,17 @@ def test_is_the_formula_for_two_views(pi, act):
 def test_every_further_view_is_drawn_by_itself(num_views):
   record, seen = recorder()
   t = losses.generalized_jensen_shannon(0.3, noisy, num_views=num_views)
-  out = update(t, filled(), forward=record)
+  _, out = updated(t, forward=record)
   jax.effects_barrier()
   assert len(seen) == num_views - 1 and all(x.shape == X.shape for x in seen)
   draws = np.array([x - X for x in seen])
   assert len(np.unique(draws.round(4))) == draws.size
   expected = oracle(0.3, [softmax(X @ W), *(softmax(x @ W) for x in seen)])
   np.testing.assert_allclose(out.cost, expected, rtol=1e-4, atol=1e-6)
-  other = update(t, filled(), key=jax.random.key(1))
-  assert np.abs(other.cost - out.cost).max() > 1e-2
-  np.testing.assert_allclose(update(t, filled()).cost, out.cost, rtol=1e-6)
+  one = lambda seed: update(t, filled(), key=jax.random.key(seed)).cost
+  again, other = host.run(jax.vmap(one), np.arange(2))
+  assert np.abs(other - out.cost).max() > 1e-2
+  np.testing.assert_allclose(again, out.cost, rtol=1e-6)
 
 
 @pytest.mark.parametrize("pi", [0.1, 0.5, 0.8])
@@ -104,9 +115,9 @@ def test_views_that_agree_are_jensen_shannon(pi, num_views):
   same = lambda x, key: x
   view = shifted if num_views == 1 else same
   t = losses.generalized_jensen_shannon(pi, view, num_views=num_views)
-  cost = update(t, filled()).cost
+  run = lambda: [update(each, filled()).cost for each in (t, losses.jensen_shannon(pi))]
+  cost, plain = host.run(run)
   np.testing.assert_allclose(cost, oracle(pi, [softmax(X @ W)]), rtol=1e-4, atol=1e-6)
-  plain = update(losses.jensen_shannon(pi), filled()).cost
   np.testing.assert_allclose(cost, plain, rtol=2e-5, atol=1e-6)
 
 
@@ -115,14 +126,18 @@ def test_one_view_asks_nobody():
     raise AssertionError("a single view needs neither forward nor view")
 
   t = losses.generalized_jensen_shannon(0.5, nobody, num_views=1)
-  update(t, filled(), forward=nobody)
+  updated(t, forward=nobody)
 
 
 def test_views_that_differ_cost_more_than_their_mean():
   probs = [softmax(X @ W), softmax((0.5 * X + SHIFT) @ W)]
-  cost = update(losses.generalized_jensen_shannon(0.4, shifted), filled()).cost
   mean = np.log((probs[0] + probs[1]) / 2).astype(np.float32)
-  agreed = update(losses.jensen_shannon(0.4), filled().replace(log_probs=jnp.asarray(mean))).cost
+
+  def run(mean):
+    cost = update(losses.generalized_jensen_shannon(0.4, shifted), filled()).cost
+    return cost, update(losses.jensen_shannon(0.4), filled().replace(log_probs=mean)).cost
+
+  cost, agreed = host.run(run, mean)
   m = (probs[0] + probs[1]) / 2
   disagreement = 0.5 * (divergence(probs[0], m) + divergence(probs[1], m))
   expected = np.asarray(agreed) + (0.6 * disagreement / (-0.6 * np.log(0.6)))[:, None]
@@ -132,17 +147,17 @@ def test_views_that_differ_cost_more_than_their_mean():
 
 def test_reads_log_probs_corrected_before_it():
   p = RNG.dirichlet(np.ones(CLASSES), ROWS)
-  flow = filled().replace(log_probs=jnp.asarray(np.log(p), jnp.float32))
-  out = update(losses.generalized_jensen_shannon(0.4, shifted), flow)
+  t = losses.generalized_jensen_shannon(0.4, shifted)
+  out = host.run(lambda z: update(t, filled().replace(log_probs=z)), np.float32(np.log(p)))
   expected = oracle(0.4, [p, softmax((0.5 * X + SHIFT) @ W)])
   np.testing.assert_allclose(out.cost, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_gradient_goes_through_every_view():
   with jax.enable_x64(True):
-    params = jnp.asarray(W, jnp.float64)
+    params = W.astype(np.float64)
     t = losses.generalized_jensen_shannon(0.3, shifted, num_views=3)
-    gradient = jax.grad(lambda w: update(t, filled(w), w).risk)(params)
+    gradient = host.run(jax.grad(lambda w: update(t, filled(w), w).risk), params)
   probs = lambda w: [softmax(X @ w)] + 2 * [softmax((0.5 * X + SHIFT) @ w)]
   value = lambda w: oracle(0.3, probs(w))[np.arange(ROWS), Y].mean()
   for i, k in np.ndindex(*W.shape):
@@ -156,32 +171,33 @@ def test_the_gradient_goes_through_every_view():
 def test_far_logits_reach_the_bounds_with_finite_gradients(pi):
   t = losses.generalized_jensen_shannon(pi, lambda x, key: x)
   far = np.where(np.eye(CLASSES)[Y], 1e4, -1e4).astype(np.float32)
-  eye = jnp.eye(CLASSES)
+  eye = np.eye(CLASSES, dtype=np.float32)
 
   def total(z):
     flow = rfjax.Batch.from_arrays(z, Y, num_classes=CLASSES, num_groups=0)
     out = update(t, forward(eye, flow), eye)
     return out.cost.sum(), out.cost
 
-  gradient, cost = jax.grad(total, has_aux=True)(jnp.asarray(far))
+  gradient, cost = host.run(jax.grad(total, has_aux=True), far)
   assert np.isfinite(gradient).all()
   most = -(pi * np.log(pi) + (1 - pi) * np.log(1 - pi)) / (-(1 - pi) * np.log(1 - pi))
   np.testing.assert_allclose(cost, most * (1 - np.eye(CLASSES)[Y]), rtol=1e-5, atol=1e-6)
   opposed = losses.generalized_jensen_shannon(pi, lambda x, key: -x)
-  gradient = jax.grad(
-    lambda z: update(
-      opposed, forward(eye, rfjax.Batch.from_arrays(z, Y, num_classes=CLASSES)), eye
-    ).cost.sum()
-  )(jnp.asarray(far))
+
+  def cost_of_opposed(z):
+    data = rfjax.Batch.from_arrays(z, Y, num_classes=CLASSES, num_groups=0)
+    return update(opposed, forward(eye, data), eye).cost.sum()
+
+  gradient = host.run(jax.grad(cost_of_opposed), far)
   assert np.isfinite(gradient).all()
 
 
 def test_traced_weights_are_the_loop():
   run = lambda pi: update(losses.generalized_jensen_shannon(pi, shifted), filled()).cost
   pis = [0.1, 0.4, 0.9]
-  many = jax.jit(jax.vmap(run))(jnp.array(pis))
-  for cost, pi in zip(many, pis, strict=True):
-    np.testing.assert_allclose(cost, run(pi), rtol=1e-4, atol=1e-6)
+  both = lambda many: (jax.vmap(run)(many), [run(pi) for pi in pis])
+  many, loop = host.run(both, np.float32(pis))
+  np.testing.assert_allclose(many, loop, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("pi", [0.0, 1.0, -0.1, 1.5, float("nan"), "a"])

@@ -60,7 +60,7 @@ def test_a_large_pi_is_close_to_half_of_mae(check):
 
 def test_a_half_is_symmetric_and_bounded(check):
   """At pi = 1/2 both arguments may be swapped, and the loss is 2 JS / log 2 <= 2."""
-  cost = np.asarray(check.cost(losses.jensen_shannon(), jnp.asarray(LOGITS)))
+  cost = np.asarray(check.cost(losses.jensen_shannon(), LOGITS))
   p = np.asarray(check.batch(LOGITS).probs, np.float64)
   for i in range(6):
     for k in range(5):

@@ -36,7 +36,7 @@ def test_is_a_loss(check, make):
 
 
 def test_the_sum_over_labels_is_a_constant(check):
-  cost = check.cost(losses.mae(), jnp.asarray(LOGITS))
+  cost = check.cost(losses.mae(), LOGITS)
   np.testing.assert_allclose(cost.sum(1), 18, rtol=1e-6)
   np.testing.assert_allclose(cost / 2, check.cost(losses.unhinged(), LOGITS), rtol=1e-6)
 

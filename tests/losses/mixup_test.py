@@ -2,6 +2,7 @@
 
 import functools
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,14 +33,28 @@ def named(rows):
   return rfjax.Batch.from_arrays(np.eye(rows, dtype=np.float32), np.arange(rows))
 
 
+def updates(make, seeds):
+  """Rows, and on a leading axis what becomes of them with keys 0, 1, ..., as one program."""
+
+  def run(seeds):
+    flow, t = make(), losses.mixup(1.0)
+    one = lambda seed: update(t, flow, key=jax.random.key(seed))
+    return flow, jax.vmap(one)(seeds)
+
+  return host.run(run, np.arange(seeds))
+
+
 @functools.cache
 def draws(alpha, larger=False, valid=8, count=10_000):
   """Strengths [count] and partners [count, valid] of rows, in batches of 8; the fixed ones too."""
   rows = np.minimum(np.random.default_rng(valid).permutation(8), valid)
-  batch = named(valid).take(jnp.asarray(rows))
-  flow, t = forward(None, batch), losses.mixup(alpha, larger=larger)
-  run = jax.jit(jax.vmap(lambda key: update(t, flow, key=key).logits))
-  mixed = np.asarray(run(jax.random.split(jax.random.key(3), count)), np.float64)
+
+  def run(seed):
+    flow = forward(None, named(valid).take(jnp.asarray(rows)))
+    t, keys = losses.mixup(alpha, larger=larger), jax.random.split(jax.random.key(seed), count)
+    return jax.vmap(lambda key: update(t, flow, key=key).logits)(keys)
+
+  mixed = host.run(run, 3).astype(np.float64)
   mixed = mixed[:, np.argsort(rows)[:valid]]
   others = mixed * (1 - np.eye(valid))
   partner = np.where(others.max(-1) > 0, others.argmax(-1), np.arange(valid))
@@ -92,26 +107,34 @@ def test_a_full_batch_has_uniform_partners_too_apart_from_the_strength():
 
 def test_one_strength_a_batch_mixes_features_and_target_alike():
   rows, classes = 9, 9
-  flow = forward(None, named(rows))
-  for seed in range(4):
+
+  def run(seed):
+    flow = forward(None, named(rows))
     out = update(losses.mixup(1.0), flow, key=jax.random.key(seed))
-    mixed = np.asarray(out.x if out.x is not flow.x else out.logits, np.float64)
-    np.testing.assert_allclose(out.target, out.logits, rtol=1e-6)
+    return out.target, out.logits, out.x if out.x is not flow.x else out.logits
+
+  for target, logits, mixed in zip(*host.run(jax.vmap(run), np.arange(4)), strict=True):
+    mixed = mixed.astype(np.float64)
+    np.testing.assert_allclose(target, logits, rtol=1e-6)
     moved = np.diagonal(mixed)[np.diagonal(mixed) < 1 - 1e-6]
     assert len(moved) > 1
     np.testing.assert_allclose(moved, moved[0], rtol=1e-6)
     np.testing.assert_allclose(mixed.sum(1), 1, rtol=1e-6)
     np.testing.assert_allclose(mixed.sum(0), 1, rtol=1e-6)
-    assert out.target.shape == (rows, classes)
+    assert target.shape == (rows, classes)
 
 
 def test_all_that_the_network_says_is_new_and_the_rest_stays():
   x = RNG.normal(size=(6, 6)).astype(np.float32)
-  data = rfjax.Batch.from_arrays(x, np.arange(6), np.arange(6) % 2)
-  weight, keep = jnp.arange(6.0), jnp.array([1.0, 0, 1, 0.5, 1, 1])
-  flow = forward(None, data.replace(weight=weight, keep=keep))
-  flow = flow.replace(penalty=jnp.asarray(2.5), features=0 * flow.features)
-  out = update(losses.mixup(1.0), flow)
+
+  def run():
+    data = rfjax.Batch.from_arrays(x, np.arange(6), np.arange(6) % 2)
+    weight, keep = jnp.arange(6.0), jnp.array([1.0, 0, 1, 0.5, 1, 1])
+    flow = forward(None, data.replace(weight=weight, keep=keep))
+    flow = flow.replace(penalty=jnp.asarray(2.5), features=0 * flow.features)
+    return flow, update(losses.mixup(1.0), flow)
+
+  flow, out = host.run(run)
   target = np.asarray(out.target, np.float64)
   mixed = target @ x
   assert (target.max(1) < 1).any()
@@ -127,25 +150,28 @@ def test_all_that_the_network_says_is_new_and_the_rest_stays():
 
 def test_a_soft_target_is_mixed_linearly():
   soft = RNG.dirichlet(np.ones(5), 5)
-  plain = update(losses.mixup(1.0), forward(None, named(5)))
-  mixing = np.asarray(plain.target, np.float64)
-  flow = forward(None, named(5)).replace(target=jnp.asarray(soft, jnp.float32))
-  np.testing.assert_allclose(update(losses.mixup(1.0), flow).target, mixing @ soft, rtol=1e-5)
+
+  def run():
+    flow, t = forward(None, named(5)), losses.mixup(1.0)
+    given = flow.replace(target=jnp.asarray(soft, jnp.float32))
+    return update(t, flow).target, update(t, given).target
+
+  mixing, mixed = host.run(run)
+  np.testing.assert_allclose(mixed, mixing.astype(np.float64) @ soft, rtol=1e-5)
 
 
 def test_the_loss_and_its_gradient_are_those_of_both_labels():
   rows, classes = 6, 6
   x, w = RNG.normal(size=(rows, 4)), RNG.normal(size=(4, classes))
   with jax.enable_x64(True):
-    data = rfjax.Batch.from_arrays(x, np.arange(rows))
     t = losses.mixup(1.0)
 
     def risk(params):
+      data = rfjax.Batch.from_arrays(x, np.arange(rows))
       out = update(t, forward(params, data), params)
       return out.risk, out.target
 
-    (value, target), gradient = jax.value_and_grad(risk, has_aux=True)(jnp.asarray(w))
-  target = np.asarray(target)
+    (value, target), gradient = host.run(jax.value_and_grad(risk, has_aux=True), w)
   own = np.diagonal(target)
   strength = own.min()
   partner = np.where(own < 1, (target - np.diag(own)).argmax(1), np.arange(rows))
@@ -164,15 +190,20 @@ def test_the_loss_and_its_gradient_are_those_of_both_labels():
 def test_alpha_zero_is_cross_entropy(larger):
   rng = np.random.default_rng(1)
   for x in (rng.normal(size=(6, 6)).astype(np.float32), rng.integers(0, 256, (6, 6), np.uint8)):
-    data = rfjax.Batch.from_arrays(x, np.arange(6))
-    network = architectures.logistic(6)
-    params, _ = network.init(KEY, data.x)
-    apply = lambda p, b: b.fill(network.apply(p, (), b.x, key=KEY, train=True)[0])
-    flow = apply(params, data)
-    out = update(losses.mixup(0.0, larger=larger), flow, params, forward=apply)
+
+    def run(x=x):
+      data = rfjax.Batch.from_arrays(x, np.arange(6))
+      network = architectures.logistic(6)
+      params, _ = network.init(KEY, data.x)
+      apply = lambda p, b: b.fill(network.apply(p, (), b.x, key=KEY, train=True)[0])
+      flow = apply(params, data)
+      out = update(losses.mixup(0.0, larger=larger), flow, params, forward=apply)
+      return flow, out, flow.objective, out.objective
+
+    flow, out, before, after = host.run(run)
     np.testing.assert_array_equal(out.target, flow.target)
     np.testing.assert_allclose(out.logits, flow.logits, rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(out.objective, flow.objective, rtol=1e-6)
+    np.testing.assert_allclose(after, before, rtol=1e-6)
 
 
 def test_bytes_are_mixed_as_pixels():
@@ -184,9 +215,11 @@ def test_bytes_are_mixed_as_pixels():
     seen.append(batch.x)
     return batch.fill(flat(batch.x))
 
-  data = rfjax.Batch.from_arrays(x, np.arange(6))
-  out = update(losses.mixup(1.0), data.fill(jnp.zeros((6, 6))), forward=look)
-  [mixed] = seen
+  def run():
+    flow = rfjax.Batch.from_arrays(x, np.arange(6)).fill(jnp.zeros((6, 6)))
+    return update(losses.mixup(1.0), flow, forward=look), seen
+
+  out, [mixed] = host.run(run)
   assert jnp.issubdtype(mixed.dtype, jnp.floating) and mixed.shape == x.shape
   target = np.asarray(out.target, np.float64)
   assert (target.max(1) < 1).any()
@@ -194,65 +227,73 @@ def test_bytes_are_mixed_as_pixels():
 
 
 def test_a_permuted_batch_gives_the_permuted_result():
-  data, order = named(8), np.random.default_rng(4).permutation(8)
-  for seed in range(3):
-    key = jax.random.key(seed)
-    plain = update(losses.mixup(1.0), forward(None, data), key=key)
-    moved = update(losses.mixup(1.0), forward(None, data.take(jnp.asarray(order))), key=key)
-    np.testing.assert_allclose(moved.target, plain.target[order], rtol=1e-6)
-    np.testing.assert_allclose(moved.logits, plain.logits[order], rtol=1e-6)
-    assert (plain.target.max(1) < 1).any()
+  order = np.random.default_rng(4).permutation(8)
+  _, plain = updates(lambda: forward(None, named(8)), 3)
+  _, moved = updates(lambda: forward(None, named(8).take(jnp.asarray(order))), 3)
+  np.testing.assert_allclose(moved.target, plain.target[:, order], rtol=1e-6)
+  np.testing.assert_allclose(moved.logits, plain.logits[:, order], rtol=1e-6)
+  assert (plain.target.max(2) < 1).any(1).all()
 
 
 def test_padding_mixes_with_nobody():
   order = np.random.default_rng(5).permutation(8)
   rows = np.where(order < 5, order, 5)
-  data = named(5)
-  x = jnp.where((rows < 5)[:, None], data.take(jnp.asarray(rows)).x, jnp.nan)
-  for seed in range(3):
-    key = jax.random.key(seed)
-    plain = update(losses.mixup(1.0), forward(None, data), key=key)
-    flow = data.take(jnp.asarray(rows)).replace(x=x)
-    padded = update(losses.mixup(1.0), forward(None, flow), key=key)
-    np.testing.assert_allclose(padded.target[rows < 5], plain.target[rows[rows < 5]], rtol=1e-6)
-    np.testing.assert_allclose(padded.logits[rows < 5], plain.logits[rows[rows < 5]], rtol=1e-6)
-    np.testing.assert_array_equal(padded.keep, rows < 5)
+
+  def padded():
+    batch = named(5).take(jnp.asarray(rows))
+    return forward(None, batch.replace(x=jnp.where((rows < 5)[:, None], batch.x, jnp.nan)))
+
+  _, plain = updates(lambda: forward(None, named(5)), 3)
+  _, out = updates(padded, 3)
+  np.testing.assert_allclose(out.target[:, rows < 5], plain.target[:, rows[rows < 5]], rtol=1e-6)
+  np.testing.assert_allclose(out.logits[:, rows < 5], plain.logits[:, rows[rows < 5]], rtol=1e-6)
+  np.testing.assert_array_equal(out.keep, np.tile(rows < 5, (3, 1)))
 
 
 def test_a_batch_of_padding_is_harmless():
-  flow = forward(None, named(5).take(jnp.full(4, 5)))
-  out = update(losses.mixup(1.0), flow)
-  assert out.risk == 0 and np.isfinite(out.logits).all() and np.isfinite(out.target).all()
+  def run():
+    out = update(losses.mixup(1.0), forward(None, named(5).take(jnp.full(4, 5))))
+    return out, out.risk
+
+  out, risk = host.run(run)
+  assert risk == 0 and np.isfinite(out.logits).all() and np.isfinite(out.target).all()
 
 
 def test_acts_in_update_only():
-  t, flow = losses.mixup(1.0), forward(None, named(5))
-  state = t.init(flow, key=KEY, spec=None)
-  seen, _ = t.refresh(flow, state, None, key=KEY, step=0, epoch=0, forward=forward)
+  def run():
+    t, flow = losses.mixup(1.0), forward(None, named(5))
+    state = t.init(flow, key=KEY, spec=None)
+    return flow, t.refresh(flow, state, None, key=KEY, step=0, epoch=0, forward=forward)[0]
+
+  flow, seen = host.run(run)
   for name in ("x", "logits", "log_probs", "target"):
     np.testing.assert_array_equal(getattr(seen, name), getattr(flow, name))
 
 
 def test_gradients_are_finite_at_far_logits():
   far = np.where(np.eye(5), 1e4, -1e4).astype(np.float32)
-  data = rfjax.Batch.from_arrays(far, np.roll(np.arange(5), 1))
-  value, gradient = jax.value_and_grad(
-    lambda w: update(losses.mixup(1.0), forward(w, data), w).objective
-  )(jnp.eye(5))
+
+  def objective(w):
+    data = rfjax.Batch.from_arrays(far, np.roll(np.arange(5), 1))
+    return update(losses.mixup(1.0), forward(w, data), w).objective
+
+  value, gradient = host.run(jax.value_and_grad(objective), np.eye(5, dtype=np.float32))
   assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
 def test_trains_and_leaves_the_data_alone():
   x = np.r_[RNG.normal(-2, 0.3, (20, 1)), RNG.normal(2, 0.3, (20, 1))]
-  data = rfjax.Batch.from_arrays(x, np.repeat([0, 1], 20))
+  data = host.batch(x, np.repeat([0, 1], 20))
   network = architectures.logistic()
   state, log = rfjax.fit(
     network, rfjax.chain(losses.mixup(1.0)), optax.sgd(0.5), data, key=KEY, epochs=15,
     batch_size=16, observe=lambda state, view: view.x,
   )  # fmt: skip
-  accuracy = (rfjax.predict(network, state, data).logits.argmax(1) == data.y).mean()
-  assert accuracy == 1 and np.isfinite(log.risk).all() and log.risk[-1] > 0.1
-  for view in log.observed:
+  predict = lambda state: rfjax.predict(network, state, host.on_device(data)).logits
+  logits = host.run(predict, state)
+  risk = np.asarray(log.risk)
+  assert (logits.argmax(1) == data.y).all() and np.isfinite(risk).all() and risk[-1] > 0.1
+  for view in np.asarray(log.observed):
     np.testing.assert_array_equal(view, data.x)
 
 
@@ -263,11 +304,9 @@ def test_an_alpha_out_of_range_is_refused(alpha):
 
 
 def test_dropped_rows_are_nobodys_partners():
-  keep = jnp.array([1.0, 1, 1, 1, 0, 0, 0, 0])
-  t = losses.mixup(1.0)
-  for seed in range(3):
-    out = update(t, forward(None, named(8)).replace(keep=keep), key=jax.random.key(seed))
-    target = np.asarray(out.target)
+  keep = np.float32([1, 1, 1, 1, 0, 0, 0, 0])
+  _, out = updates(lambda: forward(None, named(8)).replace(keep=jnp.asarray(keep)), 3)
+  for target in out.target:
     np.testing.assert_array_equal(target[:4, 4:], 0)
     np.testing.assert_array_equal(target[4:], np.eye(8)[4:])
     assert (target[:4].max(1) < 1).any()

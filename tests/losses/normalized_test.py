@@ -1,6 +1,5 @@
 """Normalized losses: shares of a loss among the labels."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -71,7 +70,7 @@ LOSSES = [
 def test_the_sum_over_labels_is_one(check, loss):
   method = losses.normalized(loss)
   check.is_a_loss(method)
-  cost = check.cost(method, jnp.asarray(LOGITS))
+  cost = check.cost(method, LOGITS)
   np.testing.assert_allclose(cost.sum(1), 1, rtol=1e-6)
   assert (cost >= 0).all() and (cost <= 1).all()
   whole = check.cost(loss, LOGITS)
@@ -89,7 +88,7 @@ def test_of_symmetric_losses_it_is_a_constant_factor(check):
 def test_takes_a_loss_with_all_that_comes_before_and_after_it(check):
   double = rfjax.pointwise(lambda b, **_: b.replace(cost=2 * b.cost), writes=("cost",))
   whole = rfjax.chain(losses.normalized(losses.gce(0.5)), double)
-  cost = check.cost(whole, jnp.asarray(LOGITS))
+  cost = check.cost(whole, LOGITS)
   np.testing.assert_allclose(cost.sum(1), 2, rtol=1e-6)
 
 

@@ -82,7 +82,7 @@ def test_the_pieces_meet_in_value_and_slope(check, tau, q):
 
 
 def test_a_large_tau_is_the_plain_loss(check):
-  flow = check.batch(jnp.asarray(LOGITS))
+  flow = check.batch(LOGITS)
   plain = check.cost(losses.phuber(1e30), flow.logits)
   np.testing.assert_allclose(plain, flow.cost, rtol=1e-6, atol=1e-7)
   gce = check.cost(losses.gce(0.3), flow.logits)
@@ -91,7 +91,7 @@ def test_a_large_tau_is_the_plain_loss(check):
 
 
 def test_a_power_of_one_is_unhinged_and_a_small_one_the_ce_form(check):
-  flow = check.batch(jnp.asarray(LOGITS))
+  flow = check.batch(LOGITS)
   unhinged = check.cost(losses.unhinged(), flow.logits)
   np.testing.assert_allclose(check.cost(losses.phuber(q=1.0), flow.logits), unhinged, rtol=1e-6)
   near, ce = (check.cost(losses.phuber(8.0, q=q), flow.logits) for q in (1e-6, 0.0))
@@ -99,9 +99,7 @@ def test_a_power_of_one_is_unhinged_and_a_small_one_the_ce_form(check):
 
 
 def test_ten_is_the_default(check):
-  a, b = (
-    check.cost(method, jnp.asarray(LOGITS)) for method in (losses.phuber(), losses.phuber(10))
-  )
+  a, b = (check.cost(method, LOGITS) for method in (losses.phuber(), losses.phuber(10)))
   np.testing.assert_array_equal(a, b)
 
 

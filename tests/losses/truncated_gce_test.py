@@ -1,5 +1,8 @@
 """Truncated generalised cross-entropy: which examples are in, and when that changes."""
 
+import functools
+
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +27,7 @@ def softmax(z):
 
 
 def dataset(x=X):
-  return rfjax.Batch.from_arrays(x, Y, num_classes=CLASSES)
+  return host.on_device(host.batch(x, Y, num_classes=CLASSES))
 
 
 def start(t, data):
@@ -37,8 +40,20 @@ def at(epoch):
   return {"key": KEY, "step": 7 * epoch, "epoch": epoch, "forward": None}
 
 
+@functools.partial(jax.jit, static_argnums=0)
+def _update(t, data, state, epoch):
+  return t.update(data.fill(jnp.asarray(LOGITS)), state, None, **at(epoch))[0]
+
+
 def weights(t, data, state, epoch=0):
-  return np.asarray(t.update(data.fill(jnp.asarray(LOGITS)), state, None, **at(epoch))[0].weight)
+  return np.asarray(_update(t, data, state, epoch).weight)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def refresh(t, data, state, logits, epoch):
+  """The state after a refresh, of a new one where there is none yet."""
+  state = start(t, data) if state is None else state
+  return t.refresh(data.fill(logits), state, None, **at(epoch))[1]
 
 
 def _orders(epoch):
@@ -89,22 +104,23 @@ def test_follows_the_loop_by_hand(first, every, changes):
     method = rfjax.chain(losses.truncated_gce(q, threshold, start=first, every=every), sampler)
     _, log = rfjax.fit(
       architectures.logistic(CLASSES), method, optax.sgd(rate), dataset(), key=KEY, epochs=epochs,
-      params={"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)},
+      params={"kernel": kernel, "bias": bias},
       observe=lambda state, view: state.params,
     )  # fmt: skip
+  observed, risks = jax.device_get((log.observed, log.risk))
   for epoch, (kernel, bias, risk, _) in enumerate(expected):
-    np.testing.assert_allclose(log.observed["kernel"][epoch], kernel, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(log.observed["bias"][epoch], bias, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(log.risk[epoch], risk, rtol=1e-12)
+    np.testing.assert_allclose(observed["kernel"][epoch], kernel, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(observed["bias"][epoch], bias, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(risks[epoch], risk, rtol=1e-12)
 
 
 @pytest.mark.parametrize("first, every", [(0, 1), (0, 3), (2, 3), (4, 1)])
 def test_the_examples_change_at_these_epochs_only(first, every):
   t, data = losses.truncated_gce(0.7, 0.3, start=first, every=every), dataset()
-  state, expected = start(t, data), np.ones(ROWS)
+  state, expected = host.run(lambda: start(t, data)), np.ones(ROWS)
   for epoch in range(9):
     logits = np.random.default_rng(epoch).normal(size=(ROWS, CLASSES)).astype(np.float32)
-    _, state = t.refresh(data.fill(jnp.asarray(logits)), state, None, **at(epoch))
+    state = refresh(t, data, state, logits, epoch)
     if epoch in range(first, 9, every):
       expected = softmax(logits)[np.arange(ROWS), Y] > 0.3
       assert 0 < expected.sum() < ROWS
@@ -113,34 +129,39 @@ def test_the_examples_change_at_these_epochs_only(first, every):
 
 def _half_out(t, data):
   """A state in which the rows of an odd number are out."""
-  logits = 4.0 * jax.nn.one_hot((Y + np.arange(ROWS) % 2) % CLASSES, CLASSES)
-  state = t.refresh(data.fill(logits), start(t, data), None, **at(0))[1]
-  return state, 1.0 - np.arange(ROWS) % 2
+  logits = np.float32(4.0 * np.eye(CLASSES)[(Y + np.arange(ROWS) % 2) % CLASSES])
+  return refresh(t, data, None, logits, 0), 1.0 - np.arange(ROWS) % 2
 
 
 def test_the_weight_is_multiplied_by_index_and_not_renormalised():
   t, data = losses.truncated_gce(start=0), dataset()
   state, inside = _half_out(t, data)
   rows = np.array([7, 2, 12, 5, 4, 12, 9])
-  some, real = data.take(jnp.asarray(rows)), rows < ROWS
+  real = rows < ROWS
   logits, mine = RNG.normal(size=(7, CLASSES)), np.arange(1.0, 8)
-  flow = some.replace(weight=jnp.asarray(mine, jnp.float32)).fill(jnp.asarray(logits, jnp.float32))
-  out, after = t.update(flow, state, None, **at(0))
+
+  def run(data, state, mine, logits):
+    act = lambda z: t.update(data.take(rows).replace(weight=mine).fill(z), state, None, **at(0))
+    risk = lambda z: (lambda out, after: (out.risk, (out, after)))(*act(z))
+    return jax.value_and_grad(risk, has_aux=True)(logits)
+
+  (risk, (out, after)), gradient = host.run(run, data, state, np.float32(mine), np.float32(logits))
   here = np.where(real, inside[np.where(real, rows, 0)], 0)
   np.testing.assert_allclose(out.weight[real], (mine * here)[real], rtol=1e-6)
   np.testing.assert_array_equal(out.keep, real)
   given = softmax(logits)[np.arange(7), Y[np.where(real, rows, 0)]]
-  np.testing.assert_allclose(out.risk, (mine * here * (1 - given**0.7) / 0.7).sum() / 5, rtol=1e-5)
+  np.testing.assert_allclose(risk, (mine * here * (1 - given**0.7) / 0.7).sum() / 5, rtol=1e-5)
   jax.tree.map(np.testing.assert_array_equal, after, state)
-  gradient = jax.grad(lambda z: t.update(flow.fill(z), state, None, **at(0))[0].risk)(flow.logits)
   np.testing.assert_array_equal(np.any(gradient != 0, axis=1), here > 0)
 
 
 def test_weighs_in_update_only_and_sets_the_loss_in_refresh():
-  t, data = losses.truncated_gce(start=0), dataset().replace(weight=jnp.full(ROWS, 3.0))
+  t = losses.truncated_gce(start=0)
+  data = dataset().replace(weight=jax.device_put(np.full(ROWS, 3, np.float32)))
   state, inside = _half_out(t, data)
   np.testing.assert_array_equal(weights(t, data, state), 3 * inside)
-  view, _ = t.refresh(data.fill(jnp.asarray(LOGITS)), state, None, **at(1))
+  look = lambda data, state: t.refresh(data.fill(jnp.asarray(LOGITS)), state, None, **at(1))[0]
+  view = host.run(look, data, state)
   np.testing.assert_array_equal(view.weight, 3)
   np.testing.assert_allclose(view.cost, (1 - softmax(LOGITS) ** 0.7) / 0.7, rtol=1e-5)
 
@@ -148,7 +169,7 @@ def test_weighs_in_update_only_and_sets_the_loss_in_refresh():
 @pytest.mark.parametrize("q", [0.0, 0.3, 0.7, 1.0])
 def test_the_cost_is_that_of_gce(q):
   t, data = losses.truncated_gce(q), dataset()
-  out = t.update(data.fill(jnp.asarray(LOGITS)), start(t, data), None, **at(0))[0]
+  out = host.run(lambda data: _update(t, data, start(t, data), 0), data)
   p = softmax(LOGITS)
   expected = (1 - p**q) / q if q else -np.log(p)
   np.testing.assert_allclose(out.cost, expected, rtol=1e-5, atol=1e-6)
@@ -159,10 +180,9 @@ def test_the_cost_is_that_of_gce(q):
 @pytest.mark.parametrize("threshold, left", [(0.0, ROWS), (1.0, 0)])
 def test_the_ends_of_the_threshold(threshold, left):
   t, data = losses.truncated_gce(threshold=threshold, start=0), dataset()
-  state = t.refresh(data.fill(jnp.asarray(LOGITS)), start(t, data), None, **at(0))[1]
+  state = refresh(t, data, None, LOGITS, 0)
   assert weights(t, data, state).sum() == left
-  certain = data.fill(1e4 * jax.nn.one_hot(Y, CLASSES))
-  state = t.refresh(certain, state, None, **at(10))[1]
+  state = refresh(t, data, state, np.float32(1e4 * np.eye(CLASSES)[Y]), 10)
   assert weights(t, data, state).sum() == left, "a probability of 1 is not above 1"
 
 
@@ -176,10 +196,11 @@ def test_traced_settings_are_the_loop():
     return out.cost, out.weight
 
   settings = [(0.2, 0.1), (0.7, 0.3), (1.0, 0.5)]
-  cost, weight = jax.jit(jax.vmap(run))(*jnp.array(settings).T)
-  for i, each in enumerate(settings):
-    np.testing.assert_allclose(cost[i], run(*each)[0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(weight[i], run(*each)[1])
+  both = lambda *lanes: (jax.vmap(run)(*lanes), [run(*each) for each in settings])
+  (cost, weight), loop = host.run(both, *np.float32(settings).T)
+  for i, (one_cost, one_weight) in enumerate(loop):
+    np.testing.assert_allclose(cost[i], one_cost, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(weight[i], one_weight)
   assert len(set(np.asarray(weight).sum(1))) == 3
 
 
@@ -193,7 +214,7 @@ def test_values_and_gradients_are_finite_at_far_logits(q):
     out = t.update(data.fill(z), state, None, **at(0))[0]
     return jnp.sum(out.cost) + out.risk
 
-  value, gradient = jax.value_and_grad(risk)(jnp.asarray(far))
+  value, gradient = host.run(jax.value_and_grad(risk), far)
   assert np.isfinite(value) and np.isfinite(gradient).all()
 
 
@@ -217,6 +238,6 @@ def test_settings_out_of_range_are_refused(settings):
 
 def test_a_threshold_of_0_drops_no_row_whose_probability_underflows():
   t, data = losses.truncated_gce(0.5, 0.0, start=0), dataset()
-  far = jnp.where(jax.nn.one_hot(Y, CLASSES) > 0, -200.0, 200.0)
-  state = t.refresh(data.fill(far), start(t, data), None, **at(0))[1]
+  far = np.where(np.eye(CLASSES)[Y] > 0, np.float32(-200), np.float32(200))
+  state = refresh(t, data, None, far, 0)
   assert weights(t, data, state).sum() == len(Y)

@@ -1,11 +1,12 @@
 """Asymmetric noise: the named maps by their class names, frequencies, counts, what is refused."""
 
+import functools
 import itertools
 import os
 import pathlib
 
+import host
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -32,14 +33,20 @@ MISTAKES = {
 SUPERCLASSES = [[4, 30, 55, 72, 95], [2, 11, 35, 46, 98], [47, 52, 56, 59, 96]]
 
 
+@functools.cache
 def dataset(rows, classes, seed=0):
   y = np.random.default_rng(seed).integers(0, classes, rows)
-  return rfjax.Batch.from_arrays(np.zeros((rows, 1), np.float32), y, num_classes=classes)
+  return host.batch(np.zeros((rows, 1), np.float32), y, num_classes=classes)
+
+
+@functools.cache
+def _goal(mapping, classes):
+  return host.run(lambda: noise.asymmetric_matrix(1.0, mapping, classes)).argmax(1)
 
 
 def goal(mapping, classes):
   """The label that each is taken for."""
-  return np.asarray(noise.asymmetric_matrix(1.0, mapping, classes)).argmax(1)
+  return _goal(mapping if isinstance(mapping, str) else tuple(mapping), classes)
 
 
 def assert_frequencies(noisy, expected):
@@ -99,39 +106,53 @@ def test_cifar100_superclasses_are_those_of_cifar100n():
     assert goal("cifar100", 100)[y] == (later[0] if later.size else members[0])
 
 
-@pytest.mark.parametrize(
-  ("rate", "mapping", "classes"),
-  [
-    (0.4, "cifar10", 10),
-    (0.2, "mnist", 10),
-    (0.3, "fashion_mnist", 10),
-    (0.3, "cifar100", 100),
-    (0.3, "cifar100_blocks", 100),
-    (1.0, [(0, 3), (3, 0), (1, 0)], 4),
-    (0.0, [(0, 3)], 4),
-  ],
-)
+CASES = [
+  (0.4, "cifar10", 10),
+  (0.2, "mnist", 10),
+  (0.3, "fashion_mnist", 10),
+  (0.3, "cifar100", 100),
+  (0.3, "cifar100_blocks", 100),
+  (1.0, [(0, 3), (3, 0), (1, 0)], 4),
+  (0.0, [(0, 3)], 4),
+]
+
+
+@functools.cache
+def noisy_of(classes):
+  """Matrices and noisy data by rate and mapping, of all cases with so many classes."""
+
+  def one(clean, rate, mapping):
+    matrix = noise.asymmetric_matrix(rate, mapping, classes)
+    return matrix, rfjax.transform(noise.asymmetric(rate, mapping), clean, key=KEY)
+
+  cases = [case[:2] for case in CASES if case[2] == classes]
+  run = lambda clean: {str(case): one(clean, *case) for case in cases}
+  return host.run(run, dataset(200_000, classes))
+
+
+@pytest.mark.parametrize(("rate", "mapping", "classes"), CASES)
 def test_frequencies_are_the_matrix(rate, mapping, classes):
   expected = (1 - rate) * np.eye(classes) + rate * np.eye(classes)[goal(mapping, classes)]
-  matrix = noise.asymmetric_matrix(rate, mapping, classes)
+  matrix, noisy = noisy_of(classes)[str((rate, mapping))]
   np.testing.assert_allclose(matrix, expected, atol=1e-7)
-  noisy = rfjax.transform(noise.asymmetric(rate, mapping), dataset(200_000, classes), key=KEY)
   assert_frequencies(noisy, expected)
 
 
 def test_half_of_the_rate_is_wrong_in_balanced_cifar10():
-  balanced = rfjax.Batch.from_arrays(np.zeros((100_000, 1)), np.arange(100_000) % 10)
-  noisy = rfjax.transform(noise.asymmetric(0.4, "cifar10"), balanced, key=KEY)
-  wrong = float(rfjax.noise.record(noisy).label_rate)
+  balanced = host.batch(np.zeros((100_000, 1)), np.arange(100_000) % 10)
+  flip = noise.asymmetric(0.4, "cifar10")
+  run = lambda clean: rfjax.noise.record(rfjax.transform(flip, clean, key=KEY)).label_rate
+  wrong = float(host.run(run, balanced))
   assert abs(wrong - 0.2) < 5 * np.sqrt(0.4 * 0.6 * 50_000) / 100_000
 
 
 def test_the_noise_is_that_of_its_matrix():
-  clean = dataset(5000, 10)
-  by_matrix = rfjax.noise.class_conditional(noise.asymmetric_matrix(0.3, "mnist", 10))
-  one, two = (
-    rfjax.transform(t, clean, key=KEY).y for t in (noise.asymmetric(0.3, "mnist"), by_matrix)
-  )
+  def run(clean):
+    by_matrix = rfjax.noise.class_conditional(noise.asymmetric_matrix(0.3, "mnist", 10))
+    flips = noise.asymmetric(0.3, "mnist"), by_matrix
+    return [rfjax.transform(t, clean, key=KEY).y for t in flips]
+
+  one, two = host.run(run, dataset(5000, 10))
   np.testing.assert_array_equal(one, two)
 
 
@@ -139,49 +160,48 @@ def test_the_noise_is_that_of_its_matrix():
 def test_an_exact_count_is_of_the_rows_of_all_classes(rate):
   clean = dataset(1000, 10)
   everywhere = rfjax.noise.symmetric(rate, exact_count=True)
-  struck = np.asarray(rfjax.transform(everywhere, clean, key=KEY).y != clean.y)
+  flip, known = noise.asymmetric(rate, "cifar10", exact_count=True), host.on_device(clean)
+  run = lambda key: [rfjax.transform(t, known, key=key).y for t in (everywhere, flip)]
+  moved, noisy = host.run(run, KEY)
+  struck = moved != clean.y
   assert struck.sum() == round(1000 * rate)
-  noisy = rfjax.transform(noise.asymmetric(rate, "cifar10", exact_count=True), clean, key=KEY)
   y = np.asarray(clean.y)
-  np.testing.assert_array_equal(noisy.y, np.where(struck, goal("cifar10", 10)[y], y))
+  np.testing.assert_array_equal(noisy, np.where(struck, goal("cifar10", 10)[y], y))
 
 
 @pytest.mark.parametrize("exact_count", [False, True])
 def test_a_higher_rate_strikes_the_same_rows_and_some_more(exact_count):
   clean = dataset(2000, 10)
-  rates = jnp.linspace(0, 1, 6)
-  run = lambda rate: (
-    rfjax.transform(noise.asymmetric(rate, "mnist", exact_count=exact_count), clean, key=KEY).y
-  )
-  y = np.asarray(jax.jit(jax.vmap(run))(rates))
+  known, rates = host.on_device(clean), np.linspace(0, 1, 6, dtype=np.float32)
+  make = lambda rate: noise.asymmetric(rate, "mnist", exact_count=exact_count)
+  run = lambda rate: rfjax.transform(make(rate), known, key=KEY).y
+  y, loop = host.run(lambda many: (jax.vmap(run)(many), [run(float(r)) for r in rates]), rates)
   struck = y != np.asarray(clean.y)
   for low, high in itertools.pairwise(struck):
     assert (high | ~low).all() and high.sum() > low.sum()
-  for row, rate in zip(y, rates, strict=True):
-    np.testing.assert_array_equal(row, run(float(rate)))
+  np.testing.assert_array_equal(y, loop)
 
 
 def test_rows_take_their_noise_along():
   clean, flip = dataset(300, 10), noise.asymmetric(0.5, "mnist")
   order = np.random.default_rng(3).permutation(300)
-  noisy = rfjax.transform(flip, clean, key=KEY)
-  rows = jnp.append(jnp.asarray(order), jnp.full(40, 300))
-  moved = rfjax.transform(flip, clean.take(rows), key=KEY)
+  taken = host.take(clean, order, np.full(40, 300))
+  noisy, moved = host.transform(flip, clean, taken, key=KEY)
   np.testing.assert_array_equal(moved.y[:300], noisy.y[order])
-  np.testing.assert_array_equal(moved.y[300:], clean.take(rows).y[300:])
+  np.testing.assert_array_equal(moved.y[300:], taken.y[300:])
 
 
 def test_padding_rows_keep_their_labels():
-  clean = rfjax.Batch.from_arrays(np.zeros((3, 1)), [1, 1, 1], num_classes=3)
-  padded = clean.take(jnp.array([0, 3, 2, 3]))
-  noisy = rfjax.transform(noise.asymmetric(1.0, [(0, 2), (1, 0)]), padded, key=KEY)
+  clean = host.batch(np.zeros((3, 1)), [1, 1, 1], num_classes=3)
+  padded = host.take(clean, [0, 3, 2, 3])
+  (noisy,) = host.transform(noise.asymmetric(1.0, [(0, 2), (1, 0)]), padded, key=KEY)
   assert noisy.y.tolist() == [0, 0, 0, 0]
 
 
 def test_the_first_truth_stays():
   clean = dataset(300, 3)
   turn = noise.asymmetric(1.0, [(0, 1), (1, 2), (2, 0)])
-  twice = rfjax.transform(rfjax.chain(turn, turn), clean, key=KEY)
+  (twice,) = host.transform(rfjax.chain(turn, turn), clean, key=KEY)
   np.testing.assert_array_equal(twice.truth.y, clean.y)
   np.testing.assert_array_equal(twice.y, (clean.y + 2) % 3)
 
@@ -211,15 +231,15 @@ def test_a_mapping_that_can_be_read_once_is_kept():
   clean = dataset(300, 3)
   swap = noise.asymmetric(1.0, zip([0, 2], [2, 0], strict=True))
   expected = np.array([2, 1, 0])[np.asarray(clean.y)]
-  for _ in range(2):
-    np.testing.assert_array_equal(rfjax.transform(swap, clean, key=KEY).y, expected)
+  for noisy in host.transform(swap, clean, clean, key=KEY):
+    np.testing.assert_array_equal(noisy.y, expected)
 
 
 def test_other_classes_than_the_mapping_has_are_refused():
   with pytest.raises(ValueError, match="'cifar10' is of 10 classes, got num_classes 3"):
-    rfjax.transform(noise.asymmetric(0.1, "cifar10"), dataset(10, 3), key=KEY)
+    host.refuse(rfjax.transform, noise.asymmetric(0.1, "cifar10"), dataset(10, 3), key=KEY)
   with pytest.raises(ValueError, match=r"labels in \[0, 3\), got \(3, 0\)"):
-    rfjax.transform(noise.asymmetric(0.1, [(0, 1), (3, 0)]), dataset(10, 3), key=KEY)
+    host.refuse(rfjax.transform, noise.asymmetric(0.1, [(0, 1), (3, 0)]), dataset(10, 3), key=KEY)
   with pytest.raises(ValueError, match=r"labels in \[0, 3\), got \(0, 3\)"):
     noise.asymmetric_matrix(0.1, [(0, 3)], 3)
 

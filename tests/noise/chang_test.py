@@ -2,6 +2,7 @@
 
 import functools
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,7 @@ SEEDS = 6
 
 
 def dataset(rows=ROWS, seed=0):
-  return data.zafar(jax.random.key(seed), rows)
+  return host.zafar(rows, seed)
 
 
 def poison(clean, pool, rate=0.1, key=KEY, **options):
@@ -34,7 +35,7 @@ def compiled(**options):
 
 
 def attack(clean, pool, **options):
-  return compiled(**options)(clean, pool)
+  return jax.device_get(compiled(**options)(clean, pool))
 
 
 class Oracle:
@@ -128,8 +129,10 @@ def test_the_rows_taken_are_those_of_the_oracle(algorithm, flip):
   with jax.enable_x64(True):
     clean, pool = dataset(), dataset(POOL, 1)
     assert clean.x.dtype == jnp.float64
-    method = noise.chang(0.1, pool, algorithm=algorithm, flip=flip, steps=STEPS, **options)
-    new, _ = jax.jit(lambda batch: method.update(batch, (), key=KEY))(clean)
+    method = noise.chang(
+      0.1, host.on_device(pool), algorithm=algorithm, flip=flip, steps=STEPS, **options
+    )
+    new, _ = jax.device_get(jax.jit(lambda batch: method.update(batch, (), key=KEY))(clean))
     start = np.asarray(jax.random.uniform(KEY, (4,), jnp.float64))
   oracle = Oracle(clean, pool, 6, flip, barred={1: 5, 2: 6}[algorithm], **options)
   taken = oracle.first(start, STEPS) if algorithm == 1 else oracle.second(STEPS)
@@ -144,11 +147,14 @@ def test_the_rows_taken_are_those_of_the_oracle(algorithm, flip):
 def test_gaps_are_those_of_the_data_with_copies():
   rng = np.random.default_rng(0)
   one_hot = lambda code: np.eye(4, dtype=np.float32)[code]
+  gaps = jax.jit(_chang_models.gaps)
   code, values = rng.integers(0, 4, 30), rng.normal(size=30).astype(np.float32)
   for cells in (code, np.minimum(code, 2), np.full(30, 3)):
-    make = lambda c: _chang_models.Points(jnp.zeros((len(c), 1)), jnp.ones(len(c)), one_hot(c))
+    make = lambda c: _chang_models.Points(
+      np.zeros((len(c), 1)), np.ones(len(c), np.float32), one_hot(c)
+    )
     pool = np.arange(4)
-    got = _chang_models.gaps(make(cells), values, make(pool), jnp.arange(4.0), jnp.float32(5))
+    got = gaps(make(cells), values, make(pool), np.float32(pool), np.float32(5))
     for p in pool:
       c, v = np.append(cells, [p] * 5), np.append(values, [p] * 5)
       for label in (0, 1):
@@ -184,9 +190,10 @@ def test_a_pool_that_just_suffices_is_appended_whole(algorithm):
 
 
 def test_rows_come_again_when_they_are_barred_no_more():
+  take_turns = jax.jit(lambda barred: noise._take_turns(still, jnp.ones(7, bool), barred, 9))
   still = _chang_models.Attacker((), lambda state: jnp.arange(7.0), lambda state, row: state)
   for barred, expected in ((0, [6] * 9), (2, [6, 5, 4] * 3), (5, [6, 5, 4, 3, 2, 1, 6, 5, 4])):
-    turns = noise._take_turns(still, jnp.ones(7, bool), jnp.asarray(barred), 9)
+    turns = take_turns(barred)
     assert turns.tolist() == expected
 
 
@@ -195,14 +202,14 @@ def test_the_second_algorithm_needs_one_candidate_more():
   with pytest.raises(
     ValueError, match="pool has 6 candidates for 6 rows, and algorithm 2 needs one"
   ):
-    poison(clean, pool, algorithm=2, flip=False)
+    host.refuse(poison, clean, pool, algorithm=2, flip=False)
 
 
 @pytest.mark.parametrize("algorithm", [1, 2])
 def test_padding_is_neither_learned_from_nor_taken(algorithm):
   clean, pool = dataset(), dataset(POOL, 1)
-  wider = clean.take(jnp.append(jnp.arange(ROWS), jnp.full(20, ROWS)))
-  deeper = pool.take(jnp.append(jnp.arange(POOL), jnp.full(5, POOL)))
+  wider = host.take(clean, np.arange(ROWS), np.full(20, ROWS))
+  deeper = host.take(pool, np.arange(POOL), np.full(5, POOL))
   new = attack(clean, pool, algorithm=algorithm)
   padded = attack(wider, deeper, algorithm=algorithm, capacity=7)
   for name in ("x", "y", "group"):
@@ -211,14 +218,14 @@ def test_padding_is_neither_learned_from_nor_taken(algorithm):
 
 
 def test_traced_settings_equal_the_loop():
-  clean, pool = dataset(), dataset(POOL, 1)
+  clean, pool = host.on_device((dataset(), dataset(POOL, 1)))
   run = lambda rate, strength, size: poison(
     clean, pool, rate, gap_weight=strength, learning_rate=size, capacity=12
   )
   settings = [np.float32(v) for v in ([0.0, 0.05, 0.2], [0.0, 1.0, 5.0], [0.01, 0.05, 0.1])]
-  swept, single = jax.jit(jax.vmap(run))(*settings), jax.jit(run)
+  swept, single = jax.device_get(jax.jit(jax.vmap(run))(*settings)), jax.jit(run)
   for i, each in enumerate(zip(*settings, strict=True)):
-    one = single(*each)
+    one = jax.device_get(single(*each))
     for name in ("x", "y", "group", "valid", "index"):
       np.testing.assert_array_equal(getattr(swept, name)[i], getattr(one, name))
     assert int(one.valid.sum()) == ROWS + [0, 3, 12][i]
@@ -226,8 +233,9 @@ def test_traced_settings_equal_the_loop():
 
 def test_the_start_of_the_first_algorithm_hangs_on_the_key():
   clean, pool = dataset(), dataset(POOL, 1)
-  taken = [compiled(steps=6, flip=False)(clean, pool, key=jax.random.key(s)).x for s in range(4)]
-  assert len({np.asarray(x[ROWS:]).tobytes() for x in taken}) > 1
+  run = compiled(steps=6, flip=False)
+  taken = [np.asarray(run(clean, pool, key=jax.random.key(s)).x) for s in range(4)]
+  assert len({x[ROWS:].tobytes() for x in taken}) > 1
 
 
 def uniform(train, pool, key):
@@ -269,11 +277,13 @@ def test_plain_models_get_less_fair_and_fair_ones_less_accurate_than_with_unifor
     keys = jax.random.split(jax.random.key(seed), 4)
     train, pool, test = (data.zafar(keys[i], n) for i, n in enumerate((400, 400, 1000)))
     first, second = (poison(train, pool, key=keys[3], algorithm=a, steps=None) for a in (1, 2))
-    none = uniform(train, pool, keys[3])
-    gaps = [plain_gap(t, test) for t in (none, first)]
-    return jnp.stack(gaps), jnp.stack([fair_accuracy(t, test) for t in (none, first, second)])
+    none = uniform(train.with_columns("keep", "weight"), pool, keys[3])
+    ways = jax.tree.map(lambda *v: jnp.stack(v), none, first, second)
+    measures = lambda t: (plain_gap(t, test), fair_accuracy(t, test))
+    return jax.lax.map(measures, ways)
 
-  gaps, accuracy = jax.jit(lambda seeds: jax.lax.map(run, seeds))(jnp.arange(SEEDS))
+  runs = jax.jit(lambda seeds: jax.lax.map(run, seeds))(np.arange(SEEDS))
+  gaps, accuracy = jax.device_get(runs)
   assert (gaps[:, 1] > gaps[:, 0]).all() and gaps[:, 1].mean() - gaps[:, 0].mean() > 0.05
   assert (accuracy[:, 2] < accuracy[:, 0]).all()
   assert accuracy[:, 0].mean() - accuracy[:, 2].mean() > 0.1
@@ -300,17 +310,17 @@ def test_the_factory_refuses_values_out_of_range(bad):
 def test_pools_and_data_of_another_kind_are_refused():
   clean, pool = dataset(), dataset(POOL, 1)
   with pytest.raises(ValueError, match="pool must be a Batch, got ArrayImpl: use"):
-    noise.chang(0.1, pool.x)
+    noise.chang(0.1, jax.device_put(pool.x))
   with pytest.raises(ValueError, match="the pool of chang needs group"):
     noise.chang(0.1, pool.replace(group=None))
   with pytest.raises(ValueError, match="chang needs group"):
-    poison(clean.replace(group=None), pool)
+    host.refuse(poison, clean.replace(group=None), pool)
   with pytest.raises(ValueError, match=r"pool has rows of shape \(2,\) but x of \(3,\)"):
-    poison(clean, pool.replace(x=pool.x[:, :2]))
+    host.refuse(poison, clean, pool.replace(x=pool.x[:, :2]))
   with pytest.raises(ValueError, match="pool has 50 candidates for 54 rows"):
-    poison(clean, pool, 0.9, steps=60)
-  few = pool.take(jnp.append(jnp.arange(2), jnp.full(9, POOL)))
+    host.refuse(poison, clean, pool, 0.9, steps=60)
+  few = host.on_device(host.take(pool, np.arange(2), np.full(9, POOL)))
   with pytest.raises(ValueError, match="pool has 4 candidates for 6 rows"):
     poison(clean, few)
   with pytest.raises(ValueError, match="steps must be at least the 6 rows to append, got 5"):
-    poison(clean, pool, steps=5)
+    host.refuse(poison, clean, pool, steps=5)

@@ -2,6 +2,7 @@
 
 import functools
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,7 +37,7 @@ def dataset(rows=ROWS):
   x = np.stack([rng.permutation(rows) / rows, rng.normal(size=rows)], 1).astype(np.float32)
   group = (rng.random(rows) < 0.4).astype(int)
   y = (rng.random(rows) < 0.3 + 0.3 * group).astype(int)
-  return rfjax.Batch.from_arrays(x, y, group)
+  return host.batch(x, y, group)
 
 
 def arrays(data):
@@ -59,7 +60,14 @@ def mask(ids=BAD):
 
 
 def corrupt(kind, group=1, data=None, bad=None, key=KEY):
-  return compiled(kind, group)(data or dataset(), mask() if bad is None else bad, source(), key)
+  bad = mask() if bad is None else bad
+  return jax.device_get(compiled(kind, group)(data or dataset(), bad, source(), key))
+
+
+def seeds(kind, number):
+  """The noise with keys 0, 1, ... on a leading axis."""
+  run = lambda seed: compiled(kind)(dataset(), mask(), source(), jax.random.key(seed))
+  return jax.device_get(jax.jit(jax.vmap(run))(np.arange(number)))
 
 
 def origin(noisy):
@@ -107,11 +115,11 @@ def test_shuffles_stay_inside_of_a_source():
 
 
 def test_all_shuffles_of_a_source_are_equally_likely():
-  data = rfjax.Batch.from_arrays(np.zeros((8, 1)), [0, 1] * 4, [0, 0, 1, 0, 1, 2, 3, 2])
+  data = host.on_device(host.batch(np.zeros((8, 1)), [0, 1] * 4, [0, 0, 1, 0, 1, 2, 3, 2]))
   of_row = [0, 1, 0, 2, 1, 0, 1, 0]
   t = noise.corrupt_sources("shuffle_group", of_row, [0, 1])
   run = lambda seed: rfjax.transform(t, data, key=jax.random.key(seed)).group
-  groups = np.asarray(jax.jit(jax.vmap(run))(jnp.arange(24_000)))
+  groups = np.asarray(jax.jit(jax.vmap(run))(np.arange(24_000)))
   np.testing.assert_array_equal(groups[:, 3], 0)
   for rows, kinds in (((1, 4, 6), 6), ((0, 2, 5, 7), 12)):
     _, counts = np.unique(groups[:, rows], axis=0, return_counts=True)
@@ -142,9 +150,10 @@ def test_resampling_takes_each_row_equally_often_and_keeps_the_rest(group):
 
 def test_a_pool_that_is_too_small_is_used_over_again():
   y, z = np.array([0] * 7 + [1] * 2 + [1] * 5), np.array([1] * 9 + [0] * 5)
-  data = rfjax.Batch.from_arrays(np.arange(14.0)[:, None], y, z)
+  data = host.on_device(host.batch(np.arange(14.0)[:, None], y, z))
   of_row = np.array([0] * 7 + [1] * 2 + [0] * 5)
-  noisy = rfjax.transform(noise.corrupt_sources("resample", of_row, [0]), data, key=KEY)
+  run = lambda key: rfjax.transform(noise.corrupt_sources("resample", of_row, [0]), data, key=key)
+  noisy = jax.device_get(jax.jit(run)(KEY))
   counts = np.bincount(np.asarray(noisy.x[:7, 0]).astype(int), minlength=9)
   assert sorted(counts[7:]) == [3, 4] and counts[:7].sum() == 0
   np.testing.assert_array_equal(noisy.x[7:], data.x[7:])
@@ -152,8 +161,7 @@ def test_a_pool_that_is_too_small_is_used_over_again():
 
 
 def test_sources_draw_their_own_and_evenly():
-  runs = jax.vmap(lambda seed: corrupt("resample", key=jax.random.key(seed)).x[:, 0])
-  numbers = np.asarray(runs(jnp.arange(1000)))
+  numbers = np.asarray(seeds("resample", 1000).x[:, :, 0])
   _, y, z = arrays(dataset())
   pool = (z == 1) & (y == 1)
   counts = []
@@ -194,8 +202,7 @@ def test_rows_are_the_neighbours_of_one_anchor_with_the_other_label(group):
 
 
 def test_each_anchor_is_equally_likely():
-  runs = jax.vmap(lambda seed: corrupt("random_anchor", key=jax.random.key(seed)).x[:, 0])
-  numbers = np.asarray(runs(jnp.arange(400)))
+  numbers = np.asarray(seeds("random_anchor", 400).x[:, :, 0])
   mine, expected = neighbours(1, 0, 1)
   sets, shares = np.unique(
     np.sort(np.asarray(dataset().x)[expected, 0], axis=1), axis=0, return_counts=True
@@ -211,11 +218,11 @@ def test_each_anchor_is_equally_likely():
 def test_rows_stay_where_there_is_none_to_take(kind):
   x, of_row, z = np.arange(6.0)[:, None], np.array([0, 1] * 3), [1, 1, 0, 0, 0, 1]
   run = lambda data: compiled(kind)(data, np.array([True, False]), of_row, KEY)
-  without_pool = rfjax.Batch.from_arrays(x, [0] * 6, z)
+  without_pool = host.batch(x, [0] * 6, z)
   for new, old in zip(arrays(run(without_pool)), arrays(without_pool), strict=True):
     np.testing.assert_array_equal(new, old)
   # Source 0 has no row to change by resampling, and no anchor.
-  without_anchor = rfjax.Batch.from_arrays(x, [1, 1, 1, 0, 1, 1], [1, 1, 1, 0, 1, 1])
+  without_anchor = host.batch(x, [1, 1, 1, 0, 1, 1], [1, 1, 1, 0, 1, 1])
   anchored = without_anchor.replace(group=1 - without_anchor.group)
   data = without_anchor if kind == "resample" else anchored
   np.testing.assert_array_equal(run(data).x, data.x)
@@ -246,7 +253,7 @@ def test_replaced_rows_bring_their_truth_along(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_take_their_noise_along_and_padding_none(kind):
   order = np.random.default_rng(3).permutation(ROWS)
-  taken = dataset().take(jnp.append(jnp.asarray(order), jnp.full(20, ROWS)))
+  taken = host.take(dataset(), order, np.full(20, ROWS))
   for new, old, empty in zip(
     arrays(corrupt(kind, data=taken)), arrays(corrupt(kind)), arrays(taken), strict=True
   ):
@@ -258,8 +265,10 @@ def test_rows_take_their_noise_along_and_padding_none(kind):
 def test_equal_draws_go_by_index(kind, monkeypatch):
   monkeypatch.setattr(noise, "uniform", lambda key, batch: jnp.full(batch.num_rows, 0.5))
   order = np.random.default_rng(3).permutation(ROWS)
-  run = lambda data: rfjax.transform(noise.corrupt_sources(kind, source(), BAD), data, key=KEY)
-  moved = run(dataset().take(jnp.asarray(order)))
+  run = jax.jit(
+    lambda data: rfjax.transform(noise.corrupt_sources(kind, source(), BAD), data, key=KEY)
+  )
+  moved = run(host.take(dataset(), order))
   for new, old in zip(arrays(moved), arrays(run(dataset())), strict=True):
     np.testing.assert_array_equal(new, old[order])
 
@@ -267,7 +276,7 @@ def test_equal_draws_go_by_index(kind, monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_that_are_not_valid_stay_and_are_not_taken(kind):
   valid = np.random.default_rng(5).random(ROWS) < 0.6
-  noisy = corrupt(kind, data=dataset().replace(valid=jnp.asarray(valid)))
+  noisy = corrupt(kind, data=dataset().replace(valid=valid))
   for new, old in zip(arrays(noisy), arrays(dataset()), strict=True):
     np.testing.assert_array_equal(new[~valid], old[~valid])
   assert valid[origin(noisy)[valid]].all()
@@ -280,7 +289,8 @@ def test_rows_that_are_not_valid_stay_and_are_not_taken(kind):
 @pytest.mark.parametrize("kind", ["flip_group", "shuffle_group", "resample", "random_anchor"])
 def test_traced_sources_are_those_of_a_loop(kind):
   masks = np.array([mask(ids) for ids in ([], [0], [1, 3], range(SOURCES))])
-  runs = jax.vmap(lambda bad: corrupt(kind, bad=bad))(masks)
+  run = lambda bad: compiled(kind)(dataset(), bad, source(), KEY)
+  runs = jax.device_get(jax.jit(jax.vmap(run))(masks))
   for i, bad in enumerate(masks):
     single = corrupt(kind, bad=bad)
     for name in ("x", "y", "group"):
@@ -289,7 +299,8 @@ def test_traced_sources_are_those_of_a_loop(kind):
 
 @pytest.mark.parametrize("ids", [[], [3], (4, 0), np.array([1, 2]), jnp.array([0])])
 def test_ids_are_a_mask(ids):
-  by_ids = rfjax.transform(noise.corrupt_sources("flip_both", source(), ids), dataset(), key=KEY)
+  flip = noise.corrupt_sources("flip_both", source(), ids)
+  by_ids = jax.jit(lambda data: rfjax.transform(flip, data, key=KEY))(dataset())
   by_mask = corrupt("flip_both", bad=mask(np.asarray(ids)))
   np.testing.assert_array_equal(by_ids.y, by_mask.y)
   np.testing.assert_array_equal(by_ids.group, by_mask.group)
@@ -297,14 +308,18 @@ def test_ids_are_a_mask(ids):
 
 def test_labels_and_groups_of_more_than_two_values():
   y, z = [0, 1, 2, 0], [2, 1, 0, 2]
-  data = rfjax.Batch.from_arrays([[0.0]] * 4, y, z)
-  apply = lambda kind: rfjax.transform(noise.corrupt_sources(kind, [0] * 4, [0]), data, key=KEY)
-  assert apply("copy_label_to_group").group.tolist() == y
-  assert apply("copy_group_to_label").y.tolist() == z
-  assert sorted(apply("shuffle_group").group.tolist()) == sorted(z)
-  without = rfjax.Batch.from_arrays([[0.0]] * 2, [0, 1])
+  data = host.on_device(host.batch([[0.0]] * 4, y, z))
+  kinds = "copy_label_to_group", "copy_group_to_label", "shuffle_group"
+  flips = {kind: noise.corrupt_sources(kind, [0] * 4, [0]) for kind in kinds}
+  run = lambda key: {kind: rfjax.transform(flips[kind], data, key=key) for kind in kinds}
+  found = jax.jit(run)(KEY)
+  assert found["copy_label_to_group"].group.tolist() == y
+  assert found["copy_group_to_label"].y.tolist() == z
+  assert sorted(found["shuffle_group"].group.tolist()) == sorted(z)
+  without = host.on_device(host.batch([[0.0]] * 2, [0, 1]))
   flip = noise.corrupt_sources("flip_label", [0, 1], [1])
-  assert rfjax.transform(flip, without, key=KEY).y.tolist() == [0, 0]
+  flipped = jax.jit(lambda key: rfjax.transform(flip, without, key=key))(KEY)
+  assert flipped.y.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -323,16 +338,16 @@ def test_labels_and_groups_of_more_than_two_values():
 )
 def test_other_classes_and_groups_are_refused(kind, classes, groups, message):
   group = np.arange(6) % groups if groups else None
-  data = rfjax.Batch.from_arrays(np.zeros((6, 1)), np.arange(6) % classes, group)
+  data = host.batch(np.zeros((6, 1)), np.arange(6) % classes, group)
   with pytest.raises(ValueError, match=message):
-    rfjax.transform(noise.corrupt_sources(kind, [0] * 6, [0]), data, key=KEY)
+    host.refuse(rfjax.transform, noise.corrupt_sources(kind, [0] * 6, [0]), data, key=KEY)
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "flip_label"])
 def test_soft_groups_are_refused(kind):
-  soft = dataset().replace(group=dataset().membership)
+  soft = dataset().replace(group=np.eye(2, dtype=np.float32)[dataset().group])
   with pytest.raises(ValueError, match="soft membership"):
-    rfjax.transform(noise.corrupt_sources(kind, source(), BAD), soft, key=KEY)
+    host.refuse(rfjax.transform, noise.corrupt_sources(kind, source(), BAD), soft, key=KEY)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +373,7 @@ def test_traced_ids_and_rows_without_a_source_are_refused():
     dataset(), (), key=KEY
   )
   with pytest.raises(ValueError, match="malicious is traced with dtype int32: pass a bool"):
-    jax.eval_shape(make, jnp.array([1]))
+    jax.eval_shape(make, np.array([1]))
   short = noise.corrupt_sources("flip_group", source()[:-1], BAD)
   with pytest.raises(ValueError, match="source has 199 rows, but the data set has index 199"):
-    rfjax.transform(short, dataset(), key=KEY)
+    host.refuse(rfjax.transform, short, dataset(), key=KEY)

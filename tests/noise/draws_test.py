@@ -2,6 +2,7 @@
 
 import fractions
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,8 +29,8 @@ def test_counts_of_known_rates_are_exact(rows):
 
 @pytest.mark.parametrize("rows", [1000, 60_000, 100_000, 1_000_000])
 def test_counts_of_traced_rates_are_exact_where_they_are_whole(rows):
-  rates = jnp.array([float(rate) for rate in DECIMALS], jnp.float32)
-  found = jax.jit(jax.vmap(rfjax.core.count, (0, None)))(rates, jnp.ones(rows, bool))
+  rates = np.float32([float(rate) for rate in DECIMALS])
+  found = host.run(jax.vmap(rfjax.core.count, (0, None)), rates, np.ones(rows, bool))
   assert found.dtype == jnp.int32
   assert found.tolist() == [meant(rate, rows) for rate in DECIMALS]
 
@@ -60,11 +61,11 @@ def test_equal_values_go_by_index_or_else_by_row():
 
 
 def test_rows_with_equal_draws_are_selected_by_index():
-  batch = rfjax.Batch.from_arrays(np.zeros((6, 1)), [0, 1] * 3)
+  batch = host.batch(np.zeros((6, 1)), [0, 1] * 3)
   order = np.array([4, 1, 5, 0, 3, 2])
-  u = jnp.full(6, 0.5)
-  chosen = _draws.select(u, 0.5, batch, exact_count=True)
-  permuted = _draws.select(u, 0.5, batch.take(jnp.asarray(order)), exact_count=True)
+  batches = host.on_device([batch, host.take(batch, order)])
+  select = lambda u: [_draws.select(u, 0.5, each, exact_count=True) for each in batches]
+  chosen, permuted = host.run(select, np.full(6, 0.5, np.float32))
   assert chosen.tolist() == [True] * 3 + [False] * 3
   np.testing.assert_array_equal(permuted, chosen[order])
 
@@ -72,20 +73,21 @@ def test_rows_with_equal_draws_are_selected_by_index():
 def test_a_class_of_weight_0_is_never_drawn_even_after_rounding():
   weights = np.random.default_rng(0).random((2000, 1000)).astype(np.float32)
   weights[:, 500:] = 0
+  draw = jax.jit(_draws.categorical)
   for v in (0.0, 1 - 2**-23, 1 - 2**-24):
-    drawn = _draws.categorical(jnp.full(2000, v, jnp.float32), jnp.asarray(weights))
+    drawn = np.asarray(draw(np.full(2000, v, np.float32), weights))
     assert (drawn < 500).all() and drawn.dtype == jnp.int32
-  first = _draws.categorical(jnp.zeros(3), jnp.array([[0.0, 0, 1], [0, 2, 0], [0, 0, 0]]))
+  first = draw(np.zeros(3, np.float32), np.float32([[0, 0, 1], [0, 2, 0], [0, 0, 0]]))
   assert first.tolist() == [2, 1, 2]
 
 
 def test_noise_of_labels_and_of_groups_is_independent():
   rows = 100_000
   y, group = np.arange(rows) % 2, np.arange(rows) // 2 % 2
-  clean = rfjax.Batch.from_arrays(np.zeros((rows, 1), np.float32), y, group)
-  apply = lambda t: rfjax.transform(t, clean, key=KEY)
-  labels = apply(noise.symmetric(0.3)).y != clean.y
-  groups = apply(noise.group_symmetric(0.3)).group != clean.group
+  clean = host.batch(np.zeros((rows, 1), np.float32), y, group)
+  flips = noise.symmetric(0.3), noise.group_symmetric(0.3), noise.pair_flip(0.3)
+  run = lambda clean: [rfjax.transform(t, clean, key=KEY) for t in flips]
+  one, two, three = host.run(run, clean)
+  labels, groups = one.y != clean.y, two.group != clean.group
   assert abs(np.corrcoef(labels, groups)[0, 1]) < 5 / np.sqrt(rows)
-  others = apply(noise.pair_flip(0.3)).y != clean.y
-  np.testing.assert_array_equal(others, labels)
+  np.testing.assert_array_equal(three.y != clean.y, labels)

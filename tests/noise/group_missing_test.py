@@ -1,7 +1,9 @@
 """Missing sensitive attributes: the three mechanisms by bins, soft groups, what is refused."""
 
+import functools
 import itertools
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +17,12 @@ KEY = jax.random.key(0)
 DRAWS = 300_000
 
 
+@functools.cache
 def dataset(rows, groups=3, seed=0):
   rng = np.random.default_rng(seed)
   group = np.append(np.arange(groups), rng.integers(0, groups, rows - groups))
   x = rng.normal(size=(rows, 1)).astype(np.float32)
-  return rfjax.Batch.from_arrays(x, rng.integers(0, 2, rows), group)
+  return host.batch(x, rng.integers(0, 2, rows), group)
 
 
 def by_x_and_y(batch):
@@ -42,24 +45,35 @@ def missing_rows(noisy):
   return missing
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
+RATES, BY_GROUP = [0.0, 0.3, 1.0], [0.0, 0.2, 1.0]
+
+
+@functools.cache
+def struck():
+  """Noisy data of every mechanism, by one program."""
+  makers = {str(rate): noise.group_missing(rate) for rate in RATES}
+  makers |= {"group": noise.group_missing(BY_GROUP), "x": noise.group_missing(by_x_and_y)}
+  run = lambda clean: {name: rfjax.transform(t, clean, key=KEY) for name, t in makers.items()}
+  return host.run(run, dataset(DRAWS))
+
+
+@pytest.mark.parametrize("rate", RATES)
 def test_completely_at_random(rate):
   clean = dataset(DRAWS)
-  missing = missing_rows(rfjax.transform(noise.group_missing(rate), clean, key=KEY))
+  missing = missing_rows(struck()[str(rate)])
   for mask in (clean.group == 0, clean.group == 2, clean.x[:, 0] > 0, clean.y == 1):
     assert_rate(missing[np.asarray(mask)], rate)
 
 
 def test_not_at_random_by_the_value_itself():
-  clean, rates = dataset(DRAWS), [0.0, 0.2, 1.0]
-  missing = missing_rows(rfjax.transform(noise.group_missing(rates), clean, key=KEY))
-  for group, rate in enumerate(rates):
+  clean, missing = dataset(DRAWS), missing_rows(struck()["group"])
+  for group, rate in enumerate(BY_GROUP):
     assert_rate(missing[np.asarray(clean.group) == group], rate)
 
 
 def test_at_random_by_features_and_label():
   clean = dataset(DRAWS)
-  missing = missing_rows(rfjax.transform(noise.group_missing(by_x_and_y), clean, key=KEY))
+  missing = missing_rows(struck()["x"])
   x, y = np.asarray(clean.x[:, 0], np.float64), np.asarray(clean.y)
   rate = 1 / (1 + np.exp(-(2 * x - y)))
   edges = np.quantile(x, [0, 0.1, 0.3, 0.5, 0.7, 0.9, 1])
@@ -70,22 +84,24 @@ def test_at_random_by_features_and_label():
 
 
 def test_a_function_that_reads_the_group_is_not_at_random():
-  clean = dataset(2000)
-  rates = jnp.array([0.0, 0.2, 1.0])
-  by_value = rfjax.transform(noise.group_missing(lambda b: rates[b.group]), clean, key=KEY)
-  np.testing.assert_array_equal(
-    by_value.group, rfjax.transform(noise.group_missing(rates), clean, key=KEY).group
-  )
+  rates = jnp.array(BY_GROUP)
+  flips = noise.group_missing(lambda b: rates[b.group]), noise.group_missing(rates)
+  run = lambda clean: [rfjax.transform(t, clean, key=KEY).group for t in flips]
+  np.testing.assert_array_equal(*host.run(run, dataset(2000)))
 
 
 def test_what_is_missing_counts_in_no_group_and_enters_again():
   clean = dataset(1000)
-  noisy = rfjax.transform(noise.group_missing(0.4), clean, key=KEY)
+
+  def strike(clean):
+    noisy = rfjax.transform(noise.group_missing(0.4), clean, key=KEY)
+    return noisy, group_sum(jnp.ones(1000), noisy.membership)
+
+  noisy, counts = host.run(strike, clean)
   missing = missing_rows(noisy)
-  counts = group_sum(jnp.ones(1000), noisy.membership)
   expected = np.bincount(np.asarray(clean.group)[~missing], minlength=3)
   np.testing.assert_array_equal(counts, expected)
-  again = rfjax.Batch.from_arrays(noisy.x, noisy.y, noisy.group)
+  again = host.batch(noisy.x, noisy.y, noisy.group)
   np.testing.assert_array_equal(again.membership, noisy.group)
   assert noisy.num_groups == 3 and noisy.group.dtype == jnp.float32
 
@@ -94,8 +110,9 @@ def test_a_soft_group_keeps_its_memberships_or_loses_the_row():
   rng = np.random.default_rng(1)
   soft = rng.dirichlet(np.ones(2), DRAWS).astype(np.float32)
   soft[:1000] = 0
-  clean = rfjax.Batch.from_arrays(np.zeros((DRAWS, 1), np.float32), np.zeros(DRAWS, int), soft)
-  group = np.asarray(rfjax.transform(noise.group_missing([0.1, 0.9]), clean, key=KEY).group)
+  clean = host.batch(np.zeros((DRAWS, 1), np.float32), np.zeros(DRAWS, int), soft)
+  run = lambda clean: rfjax.transform(noise.group_missing([0.1, 0.9]), clean, key=KEY).group
+  group = host.run(run, clean)
   np.testing.assert_array_equal(group[:1000], 0)
   missing = (group[1000:] == 0).all(1)
   np.testing.assert_array_equal(group[1000:][~missing], soft[1000:][~missing])
@@ -115,12 +132,13 @@ MAKERS = {
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_a_higher_rate_strikes_the_same_rows_and_some_more(make):
   clean = dataset(2000)
-  rates = jnp.linspace(0, 1, 11)
-  run = lambda rate: rfjax.transform(make(rate), clean, key=KEY).group
-  missing = np.asarray(jax.jit(jax.vmap(run))(rates).sum(-1)) == 0
+  known, rates = host.on_device(clean), np.linspace(0, 1, 11, dtype=np.float32)
+  run = lambda rate: rfjax.transform(make(rate), known, key=KEY).group
+  loop = lambda: [run(float(rate)) for rate in rates[[0, 3, 10]]]
+  groups, singles = host.run(lambda many: (jax.vmap(run)(many), loop()), rates)
+  missing = groups.sum(-1) == 0
   assert (missing[1:] >= missing[:-1]).all()
-  for i in (0, 3, 10):
-    np.testing.assert_array_equal(missing[i], np.asarray(run(float(rates[i])).sum(-1)) == 0)
+  np.testing.assert_array_equal(missing[[0, 3, 10]], np.stack(singles).sum(-1) == 0)
   counts = missing.sum(1)
   assert (np.diff(counts) > 0).all() and counts[0] == 0 and counts[-1] == 2000
 
@@ -129,11 +147,12 @@ def test_a_higher_rate_strikes_the_same_rows_and_some_more(make):
 def test_rows_take_their_noise_along(rate):
   clean = dataset(300)
   order = np.random.default_rng(3).permutation(300)
-  run = jax.jit(lambda data: rfjax.transform(noise.group_missing(rate), data, key=KEY))
-  noisy = run(clean)
-  np.testing.assert_array_equal(run(clean.take(jnp.asarray(order))).group, noisy.group[order])
-  padded = clean.take(jnp.append(jnp.arange(300), jnp.full(40, 300)))
-  with_padding = run(padded)
+  padded = host.take(clean, np.arange(300), np.full(40, 300))
+  run = lambda *batches: [
+    rfjax.transform(noise.group_missing(rate), data, key=KEY) for data in batches
+  ]
+  noisy, moved, with_padding = host.run(run, clean, host.take(clean, order), padded)
+  np.testing.assert_array_equal(moved.group, noisy.group[order])
   np.testing.assert_array_equal(with_padding.group[:300], noisy.group)
   np.testing.assert_array_equal(with_padding.group[300:], 0)
 
@@ -141,7 +160,7 @@ def test_rows_take_their_noise_along(rate):
 def test_only_the_group_changes_and_the_first_truth_stays():
   clean = dataset(3000)
   half = noise.group_missing(0.5)
-  twice = rfjax.transform(rfjax.chain(half, half), clean, key=KEY)
+  (twice,) = host.transform(rfjax.chain(half, half), clean, key=KEY)
   np.testing.assert_array_equal(twice.truth.group, clean.group)
   assert twice.truth.y is None and twice.truth.group.dtype == jnp.int32
   np.testing.assert_array_equal(twice.x, clean.x)
@@ -164,7 +183,7 @@ def test_rates_of_another_shape_are_refused():
   with pytest.raises(ValueError, match="rate must hold numbers, got dtype <U3"):
     noise.group_missing(["0.1", "0.2", "0.3"])
   with pytest.raises(ValueError, match=r"rate is of 2 groups, but .* num_groups 3"):
-    rfjax.transform(noise.group_missing([0.1, 0.2]), dataset(10), key=KEY)
+    host.refuse(rfjax.transform, noise.group_missing([0.1, 0.2]), dataset(10), key=KEY)
 
 
 @pytest.mark.parametrize(
@@ -179,16 +198,16 @@ def test_rates_of_another_shape_are_refused():
 )
 def test_a_function_of_no_probabilities_is_refused(function, message):
   with pytest.raises(ValueError, match=message):
-    rfjax.transform(noise.group_missing(function), dataset(10), key=KEY)
+    rfjax.transform(noise.group_missing(function), host.on_device(dataset(10)), key=KEY)
 
 
 def test_padding_rows_may_have_any_probability():
-  padded = dataset(10).take(jnp.append(jnp.arange(10), jnp.full(3, 10)))
+  padded = host.on_device(host.take(dataset(10), np.arange(10), np.full(3, 10)))
   nan = noise.group_missing(lambda batch: jnp.where(batch.valid, 1.0, jnp.nan))
   np.testing.assert_array_equal(rfjax.transform(nan, padded, key=KEY).group, 0)
 
 
 def test_no_groups_are_refused():
-  without = rfjax.Batch.from_arrays([[0.0]] * 4, [0, 1, 0, 1])
+  without = host.batch([[0.0]] * 4, [0, 1, 0, 1])
   with pytest.raises(ValueError, match="group_missing needs group"):
-    rfjax.transform(noise.group_missing(0.5), without, key=KEY)
+    host.refuse(rfjax.transform, noise.group_missing(0.5), without, key=KEY)

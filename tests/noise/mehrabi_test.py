@@ -2,6 +2,7 @@
 
 import functools
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,20 +20,29 @@ SEEDS = 6
 
 
 def dataset(rows=ROWS, seed=0):
-  return data.zafar(jax.random.key(seed), rows)
+  return host.zafar(rows, seed)
 
 
 def poison(clean, rate=0.1, key=KEY, **options):
   return rfjax.transform(noise.mehrabi(rate, **options), clean, key=key)
 
 
+TRACED = {"advantaged": None, "tolerance": (1.0, 1.0), "percentile": 90.0}
+
+
 @functools.cache
 def compiled(**options):
-  return jax.jit(functools.partial(poison, **options))
+  return jax.jit(lambda clean, **traced: poison(clean, **traced, **options))
 
 
 def attack(clean, **options):
-  return compiled(**options)(clean)
+  """The attack, whose numbers may be of JAX and share a program."""
+  traced = {name: options.pop(name) for name in TRACED if name in options}
+  return jax.device_get(compiled(**options)(clean, **traced))
+
+
+def subset(batch, rows):
+  return jax.device_get(jax.jit(rfjax.Batch.subset)(batch, rows))
 
 
 def cells(clean, advantaged):
@@ -58,16 +68,18 @@ def bounds(x, y, label, percentile):
 
 
 def dykstra(x, centre, normal, radius, width, slab=True):
-  """Dykstra's alternating projections onto a ball and a slab."""
+  """Dykstra's alternating projections onto a ball and a slab, [..., d]."""
   z, p, q = x - centre, np.zeros_like(x), np.zeros_like(x)
+  radius, width = np.expand_dims(radius, -1), np.expand_dims(width, -1)
   for _ in range(4000):
     a = z + p
-    ball = a * min(1, radius / max(np.linalg.norm(a), 1e-30))
+    length = np.linalg.norm(a, axis=-1, keepdims=True)
+    ball = a * np.minimum(1, radius / np.maximum(length, 1e-30))
     p = a - ball
     if not slab:
       return centre + ball
     b = ball + q
-    along = b @ normal
+    along = np.sum(b * normal, axis=-1, keepdims=True)
     z = b - (along - np.clip(along, -width, width)) * normal
     q = b - z
   return centre + z
@@ -76,26 +88,31 @@ def dykstra(x, centre, normal, radius, width, slab=True):
 @pytest.mark.parametrize("slab", [True, False])
 def test_projection_is_the_nearest_point(slab):
   rng = np.random.default_rng(0)
-  kinds = set()
+  centre, normal, x = np.moveaxis(rng.normal(size=(40, 3, 3)) * [[1], [1], [2]], 1, 0)
+  normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+  width, radius = np.sort(rng.uniform(0.1, 2.0, (40, 2))).T
+  onto = noise.Feasible(centre, normal, radius, width)
+  expected = dykstra(x, *onto, slab)
   with jax.enable_x64(True):
-    for _ in range(40):
-      centre, normal, x = rng.normal(size=(3, 3)) * [[1], [1], [2]]
-      normal /= np.linalg.norm(normal)
-      width, radius = np.sort(rng.uniform(0.1, 2.0, 2))
-      onto = noise.Feasible(*map(jnp.asarray, (centre, normal, radius, width)))
-      expected = dykstra(x, centre, normal, radius, width, slab)
-      np.testing.assert_allclose(noise.project(jnp.asarray(x), onto, slab), expected, atol=1e-5)
-      away = expected - centre
-      kinds.add((np.linalg.norm(away) > radius - 1e-6, abs(away @ normal) > width - 1e-6))
-  assert len(kinds) == (4 if slab else 3)
+    found = jax.jit(jax.vmap(lambda *row: noise.project(*row, slab)))(x, onto)
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  away = expected - centre
+  far = np.linalg.norm(away, axis=1) > radius - 1e-6
+  aside = np.abs((away * normal).sum(1)) > width - 1e-6
+  assert len(set(zip(far, aside, strict=True))) == (4 if slab else 3)
+
+
+@jax.jit
+def feasible(x, y, valid):
+  return noise.feasible(x, y, valid, 75.0)
 
 
 def test_feasible_sets_equal_percentiles_of_each_label():
   clean = dataset()
   x, y = np.asarray(clean.x, np.float64), np.asarray(clean.y)
-  padded = clean.take(jnp.append(jnp.arange(ROWS), jnp.full(9, ROWS)))
+  padded = host.take(clean, np.arange(ROWS), np.full(9, ROWS))
   for batch in (clean, padded):
-    sets = noise.feasible(batch.x, batch.y, batch.valid, 75.0)
+    sets = jax.device_get(feasible(batch.x, batch.y, batch.valid))
     for label in (0, 1):
       expected = bounds(x, y, label, 75)
       for got, want in zip(jax.tree.map(lambda v, k=label: v[k], sets), expected, strict=True):
@@ -131,18 +148,20 @@ def test_the_non_random_attack_equals_the_oracle(advantaged, percentile):
 
 def test_one_tolerance_is_for_both_anchors():
   clean = dataset()
-  new = attack(clean, kind="non_random", tolerance=0.7)
-  for pair in ((0.7, 0.7), [0.7, 0.7], np.array([0.7, 0.7])):
-    np.testing.assert_array_equal(poison(clean, kind="non_random", tolerance=pair).y, new.y)
-  traced = jax.jit(lambda t: poison(clean, kind="non_random", tolerance=t).x)
-  np.testing.assert_allclose(traced(jnp.array([0.7, 0.7])), new.x, atol=1e-6)
-  np.testing.assert_allclose(traced(0.7), new.x, atol=1e-6)
+  pairs = 0.7, (0.7, 0.7), [0.7, 0.7], np.array([0.7, 0.7])
+  run = lambda batch: [poison(batch, kind="non_random", tolerance=pair) for pair in pairs]
+  new, *others = jax.device_get(jax.jit(run)(clean))
+  for other in others:
+    np.testing.assert_array_equal(other.y, new.y)
+  run = lambda batch, *traced: [poison(batch, kind="non_random", tolerance=t).x for t in traced]
+  for x in jax.jit(run)(clean, np.float32([0.7, 0.7]), 0.7):
+    np.testing.assert_allclose(x, new.x, atol=1e-6)
 
 
 def test_labels_are_shared_out_against_the_balance():
   clean = dataset(100)
   rows = np.flatnonzero((np.asarray(clean.y) == 1) | (np.arange(100) % 3 == 0))
-  clean = clean.subset(jnp.asarray(rows))
+  clean = subset(clean, rows)
   zeros = np.mean(np.asarray(clean.y) == 0)
   assert 0.2 < zeros < 0.35
   new = attack(clean, rate=0.5)
@@ -151,10 +170,10 @@ def test_labels_are_shared_out_against_the_balance():
 
 
 def test_random_anchors_come_from_their_cells_and_from_all_of_them():
-  clean = dataset(30)
+  clean = host.on_device(dataset(30))
   sources = cells(clean, 1)
   run = lambda key: poison(clean, 0.2, key, advantaged=1, percentile=None)
-  new = jax.jit(jax.vmap(run))(jax.random.split(KEY, 400))
+  new = jax.device_get(jax.jit(lambda: jax.vmap(run)(jax.random.split(KEY, 400)))())
   for slot, rows in ((30, sources[0]), (35, sources[1])):
     match = (np.asarray(new.x[:, slot, None]) == np.asarray(clean.x)[rows]).all(-1)
     assert (match.sum(1) == 1).all()
@@ -167,10 +186,10 @@ def test_anchors_with_equal_draws_go_by_index(monkeypatch):
   monkeypatch.setattr(noise, "uniform", lambda key, batch: jnp.full(batch.num_rows, 0.5))
   clean = dataset(60)
   order = np.random.default_rng(3).permutation(60)
-  run = lambda batch: poison(batch, advantaged=1, percentile=None)
-  new, permuted = run(clean), run(clean.take(jnp.asarray(order)))
-  np.testing.assert_array_equal(new.x[60], clean.x[cells(clean, 1)[0][0]])
-  np.testing.assert_array_equal(permuted.x[60:], new.x[60:])
+  run = jax.jit(lambda batch: poison(batch, advantaged=1, percentile=None).x)
+  new, permuted = (np.asarray(run(batch)) for batch in (clean, host.take(clean, order)))
+  np.testing.assert_array_equal(new[60], clean.x[cells(clean, 1)[0][0]])
+  np.testing.assert_array_equal(permuted[60:], new[60:])
 
 
 def test_structure():
@@ -207,8 +226,8 @@ def test_rows_take_their_noise_along(kind):
   clean = dataset(60)
   order = np.random.default_rng(3).permutation(60)
   new = attack(clean, kind=kind)
-  permuted = attack(clean.take(jnp.asarray(order)), kind=kind)
-  wider = clean.take(jnp.append(jnp.arange(60), jnp.full(40, 60)))
+  permuted = attack(host.take(clean, order), kind=kind)
+  wider = host.take(clean, np.arange(60), np.full(40, 60))
   padded = attack(wider, kind=kind, capacity=9)
   for name in ("y", "group"):
     np.testing.assert_array_equal(getattr(permuted, name)[60:], getattr(new, name)[60:])
@@ -219,14 +238,15 @@ def test_rows_take_their_noise_along(kind):
 
 
 def test_traced_settings_equal_the_loop():
-  clean = dataset(60)
+  clean = host.on_device(dataset(60))
   run = lambda rate, percentile, best: poison(
     clean, rate, percentile=percentile, advantaged=best, capacity=18
   )
   rates, percentiles = np.float32([0.0, 0.1, 0.29]), np.float32([90, 50, 70])
-  swept, single = jax.jit(jax.vmap(run))(rates, percentiles, jnp.array([1, 0, 1])), jax.jit(run)
+  single, sweep = jax.jit(run), jax.jit(jax.vmap(run))
+  swept = jax.device_get(sweep(rates, percentiles, np.array([1, 0, 1])))
   for i, best in enumerate((1, 0, 1)):
-    one = single(rates[i], percentiles[i], best)
+    one = jax.device_get(single(rates[i], percentiles[i], best))
     np.testing.assert_array_equal(swept.valid[i], one.valid)
     np.testing.assert_array_equal(swept.y[i], one.y)
     np.testing.assert_allclose(swept.x[i], one.x, atol=1e-5)
@@ -250,9 +270,10 @@ def test_the_gap_of_a_plain_model_rises_more_than_with_uniform_rows():
     keys = jax.random.split(jax.random.key(seed), 4)
     train, pool, test = (data.zafar(keys[i], n) for i, n in enumerate((400, 400, 1000)))
     attacks = [poison(train, kind=kind, key=keys[3]) for kind in noise.KINDS]
-    return jnp.stack([gap(t, test) for t in (uniform(train, pool, keys[3]), *attacks)])
+    ways = uniform(train.with_columns("keep", "weight"), pool, keys[3]), *attacks
+    return jax.lax.map(lambda t: gap(t, test), jax.tree.map(lambda *v: jnp.stack(v), *ways))
 
-  gaps = np.asarray(jax.jit(lambda seeds: jax.lax.map(run, seeds))(jnp.arange(SEEDS)))
+  gaps = np.asarray(jax.jit(lambda seeds: jax.lax.map(run, seeds))(np.arange(SEEDS)))
   assert (gaps[:, 1:] > gaps[:, :1]).all()
   assert (gaps.mean(0)[1:] - gaps.mean(0)[0] > 0.05).all()
 
@@ -285,14 +306,14 @@ def test_the_factory_refuses_values_out_of_range(bad):
 
 def test_data_without_anchors_are_refused_or_left_as_they_are():
   clean = dataset(60)
-  rows = jnp.flatnonzero((clean.y == 1) | (clean.group == 0))
-  bare = clean.subset(rows)
+  rows = np.flatnonzero((clean.y == 1) | (clean.group == 0))
+  bare = host.on_device(subset(clean, rows))
   with pytest.raises(ValueError, match="a row of the advantaged group with label 0"):
     poison(bare, advantaged=1)
   with pytest.raises(ValueError, match="a row of the other group with label 1"):
     poison(bare.replace(y=1 - bare.y), advantaged=0)
-  new = jax.jit(lambda batch: poison(batch, advantaged=1))(bare)
+  new = attack(bare, advantaged=1)
   assert not new.valid[rows.size :].any()
   with pytest.raises(ValueError, match="mehrabi moves points"):
-    poison(clean.replace(x=jnp.zeros((60, 1), jnp.int32)))
-  assert poison(clean.replace(x=jnp.zeros((60, 1), jnp.int32)), percentile=None).num_rows == 66
+    host.refuse(poison, clean.replace(x=np.zeros((60, 1), np.int32)))
+  assert attack(clean.replace(x=np.zeros((60, 1), np.int32)), percentile=None).num_rows == 66

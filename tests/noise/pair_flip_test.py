@@ -1,9 +1,10 @@
 """Pair flipping: frequencies, counts, common draws, what is refused."""
 
+import functools
 import itertools
 
+import host
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,9 +14,10 @@ from rfjax import noise
 KEY = jax.random.key(0)
 
 
+@functools.cache
 def dataset(rows, classes, seed=0):
   y = np.random.default_rng(seed).integers(0, classes, rows)
-  return rfjax.Batch.from_arrays(np.zeros((rows, 1), np.float32), y, num_classes=classes)
+  return host.batch(np.zeros((rows, 1), np.float32), y, num_classes=classes)
 
 
 def matrix(rate, classes):
@@ -26,9 +28,21 @@ def matrix(rate, classes):
   return result
 
 
+RATES = {4: [0.0, 0.3, 1.0], 10: [0.45]}
+
+
+@functools.cache
+def noisy_of(classes):
+  """Noisy data of each rate."""
+  run = lambda clean: {
+    rate: rfjax.transform(noise.pair_flip(rate), clean, key=KEY) for rate in RATES[classes]
+  }
+  return host.run(run, dataset(1_000_000, classes))
+
+
 @pytest.mark.parametrize(("rate", "classes"), [(0.0, 4), (0.3, 4), (0.45, 10), (1.0, 4)])
 def test_frequencies_are_the_formula(rate, classes):
-  noisy = rfjax.transform(noise.pair_flip(rate), dataset(1_000_000, classes), key=KEY)
+  noisy = noisy_of(classes)[rate]
   counts = np.zeros((classes, classes))
   np.add.at(counts, (np.asarray(noisy.truth.y), np.asarray(noisy.y)), 1)
   totals, expected = counts.sum(1, keepdims=True), matrix(rate, classes)
@@ -38,64 +52,71 @@ def test_frequencies_are_the_formula(rate, classes):
 
 @pytest.mark.parametrize(("rate", "classes"), [(0.0, 2), (0.25, 2), (0.3, 7), (1.0, 3)])
 def test_the_matrix_is_the_formula(rate, classes):
-  np.testing.assert_allclose(
-    noise.pair_flip_matrix(rate, classes), matrix(rate, classes), atol=1e-7
-  )
+  found = host.run(lambda: noise.pair_flip_matrix(rate, classes))
+  np.testing.assert_allclose(found, matrix(rate, classes), atol=1e-7)
 
 
 def test_the_noise_is_that_of_its_matrix():
-  clean = dataset(5000, 5)
-  by_matrix = rfjax.noise.class_conditional(noise.pair_flip_matrix(0.3, 5))
-  one, two = (rfjax.transform(t, clean, key=KEY).y for t in (noise.pair_flip(0.3), by_matrix))
+  def run(clean):
+    by_matrix = rfjax.noise.class_conditional(noise.pair_flip_matrix(0.3, 5))
+    return [rfjax.transform(t, clean, key=KEY).y for t in (noise.pair_flip(0.3), by_matrix)]
+
+  one, two = host.run(run, dataset(5000, 5))
   np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("exact_count", [False, True])
 def test_two_classes_have_symmetric_noise(exact_count):
-  clean = dataset(1000, 2)
-  pair, any_other = (
-    rfjax.transform(make(0.3, exact_count=exact_count), clean, key=KEY).y
-    for make in (noise.pair_flip, rfjax.noise.symmetric)
-  )
+  clean, makers = host.on_device(dataset(1000, 2)), (noise.pair_flip, rfjax.noise.symmetric)
+  flips = [make(0.3, exact_count=exact_count) for make in makers]
+  pair, any_other = host.run(lambda key: [rfjax.transform(t, clean, key=key).y for t in flips], KEY)
   np.testing.assert_array_equal(pair, any_other)
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.1, 0.29, 0.57, 1.0])
+SHARES = [0.0, 0.1, 0.29, 0.57, 1.0]
+
+
+@functools.cache
+def exact():
+  """Noisy data of each rate."""
+  clean = host.on_device(dataset(1000, 10))
+  make = lambda rate: noise.pair_flip(rate, exact_count=True)
+  return host.run(lambda key: {r: rfjax.transform(make(r), clean, key=key) for r in SHARES}, KEY)
+
+
+@pytest.mark.parametrize("rate", SHARES)
 def test_exact_counts_are_exact(rate):
-  clean = dataset(1000, 10)
-  noisy = rfjax.transform(noise.pair_flip(rate, exact_count=True), clean, key=KEY)
+  clean, noisy = dataset(1000, 10), exact()[rate]
   assert (noisy.y != clean.y).sum() == round(1000 * rate)
 
 
 @pytest.mark.parametrize("exact_count", [False, True])
 def test_a_higher_rate_strikes_the_same_rows_and_some_more(exact_count):
   clean = dataset(2000, 7)
-  rates = jnp.linspace(0, 1, 6)
-  run = lambda rate: (
-    rfjax.transform(noise.pair_flip(rate, exact_count=exact_count), clean, key=KEY).y
-  )
-  y = np.asarray(jax.jit(jax.vmap(run))(rates))
+  known, rates = host.on_device(clean), np.linspace(0, 1, 6, dtype=np.float32)
+  make = lambda rate: noise.pair_flip(rate, exact_count=exact_count)
+  run = lambda rate: rfjax.transform(make(rate), known, key=KEY).y
+  y, loop = host.run(lambda many: (jax.vmap(run)(many), [run(float(r)) for r in rates]), rates)
   struck = y != np.asarray(clean.y)
   for low, high in itertools.pairwise(struck):
     assert (high | ~low).all() and high.sum() > low.sum()
-  for row, rate in zip(y, rates, strict=True):
-    np.testing.assert_array_equal(row, run(float(rate)))
+  np.testing.assert_array_equal(y, loop)
 
 
 @pytest.mark.parametrize("exact_count", [False, True])
 def test_rows_take_their_noise_along(exact_count):
   clean, flip = dataset(300, 5), noise.pair_flip(0.5, exact_count=exact_count)
   order = np.random.default_rng(3).permutation(300)
-  noisy = rfjax.transform(flip, clean, key=KEY)
-  rows = jnp.append(jnp.asarray(order), jnp.full(40, 300))
-  moved = rfjax.transform(flip, clean.take(rows), key=KEY)
+  taken = host.take(clean, order, np.full(40, 300))
+  noisy, moved = host.transform(flip, clean, taken, key=KEY)
   np.testing.assert_array_equal(moved.y[:300], noisy.y[order])
-  np.testing.assert_array_equal(moved.y[300:], clean.take(rows).y[300:])
+  np.testing.assert_array_equal(moved.y[300:], taken.y[300:])
 
 
 def test_the_first_truth_stays():
   clean = dataset(300, 5)
-  twice = rfjax.transform(rfjax.chain(noise.pair_flip(1.0), noise.pair_flip(1.0)), clean, key=KEY)
+  chain = rfjax.chain(noise.pair_flip(1.0), noise.pair_flip(1.0))
+  (twice,) = host.transform(chain, clean, key=KEY)
   np.testing.assert_array_equal(twice.truth.y, clean.y)
   np.testing.assert_array_equal(twice.y, (clean.y + 2) % 5)
 

@@ -3,6 +3,7 @@
 import functools
 import zlib
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,7 @@ SEEDS = 6
 
 
 def dataset(rows=ROWS, seed=0):
-  return data.zafar(jax.random.key(seed), rows)
+  return host.zafar(rows, seed)
 
 
 def poison(clean, held_out, rate=0.1, key=KEY, **options):
@@ -31,11 +32,19 @@ def poison(clean, held_out, rate=0.1, key=KEY, **options):
 
 @functools.cache
 def compiled(**options):
-  return jax.jit(functools.partial(poison, **options))
+  run = lambda clean, held_out, **traced: poison(clean, held_out, **traced, **options)
+  return jax.jit(run)
 
 
-def attack(clean, held_out, **options):
-  return compiled(**options)(clean, held_out)
+def attack(clean, held_out, *, step_size=0.4, l2=1.0, privileged=1, **options):
+  traced = {"step_size": step_size, "l2": l2, "privileged": privileged}
+  return jax.device_get(compiled(**options)(clean, held_out, **traced))
+
+
+@jax.jit
+def gradient(clean, held_out, row, l2):
+  state = noise.solans(0.1).init(held_out)
+  return noise.poison_gradient(clean.x, clean.y, jnp.ones(ROWS), row, state, l2=l2, steps=20)
 
 
 def regression(x, y, l2):
@@ -72,15 +81,9 @@ def slope(x, y, held_out, l2, row, size=1e-5):
 def test_the_gradient_is_that_of_refit_and_evaluation(l2):
   with jax.enable_x64(True):
     clean, held_out = dataset(), dataset(HELD_OUT, 1)
-    state = noise.solans(0.1).init(held_out)
-    x, y = np.asarray(clean.x), np.asarray(clean.y)
-    gradient = jax.jit(
-      lambda row: noise.poison_gradient(
-        clean.x, clean.y, jnp.ones(ROWS), row, state, l2=l2, steps=20
-      )
-    )
+    x, y = clean.x, clean.y
     for row in (0, 7, 31):
-      loss, got = gradient(row)
+      loss, got = gradient(clean, held_out, row, l2)
       np.testing.assert_allclose(loss, damage(x, y, held_out, l2), rtol=1e-10)
       np.testing.assert_allclose(got, slope(x, y, held_out, l2, row), rtol=1e-5, atol=1e-9)
 
@@ -127,8 +130,12 @@ def start_order(clean):
   """The draws by which `rfjax.transform` with KEY orders the rows."""
   with jax.enable_x64(True):
     tag = zlib.crc32(b"x,y,group,valid")
-    update_key = jax.random.split(jax.random.fold_in(jax.random.fold_in(KEY, 0x64617461), tag))[1]
-    return [jax.random.uniform(jax.random.fold_in(update_key, i)) for i in range(clean.num_rows)]
+
+    def draw(i):
+      data_key = jax.random.fold_in(jax.random.fold_in(KEY, 0x64617461), tag)
+      return jax.random.uniform(jax.random.fold_in(jax.random.split(data_key)[1], i))
+
+    return jax.jit(jax.vmap(draw))(np.arange(clean.num_rows))
 
 
 def test_structure():
@@ -146,12 +153,12 @@ def test_structure():
 
 def test_more_slots_than_rows_start_from_the_first_again():
   clean, held_out = dataset(), dataset(HELD_OUT, 1)
-  small = clean.take(jnp.array([0, 1, ROWS]))
+  small = host.take(clean, [0, 1, ROWS])
   new = attack(small, held_out, rate=1.0, capacity=5, steps=1, step_size=1e-6)
-  moved = jnp.clip(clean.x[:2], held_out.x.min(0), held_out.x.max(0))
+  moved = np.clip(clean.x[:2], held_out.x.min(0), held_out.x.max(0))
   rows = new.x[3:5]
   assert new.valid.tolist() == [True, True, False, True, True, False, False, False]
-  np.testing.assert_allclose(jnp.sort(rows, axis=0), jnp.sort(moved, axis=0), atol=1e-5)
+  np.testing.assert_allclose(np.sort(rows, axis=0), np.sort(moved, axis=0), atol=1e-5)
 
 
 def test_every_step_is_judged():
@@ -167,7 +174,7 @@ def test_every_step_is_judged():
 def test_points_of_half_precision_climb_in_single(kind):
   clean, held_out = dataset(), dataset(HELD_OUT, 1)
   short = lambda batch: batch.replace(x=batch.x.astype(kind))
-  long = lambda batch: batch.replace(x=batch.x.astype(kind).astype(jnp.float32))
+  long = lambda batch: batch.replace(x=batch.x.astype(kind).astype(np.float32))
   new = attack(short(clean), short(held_out), step_size=0.02)
   expected = attack(long(clean), long(held_out), step_size=0.02)
   assert new.x.dtype == kind
@@ -179,8 +186,8 @@ def test_starts_with_equal_draws_go_by_index(monkeypatch):
   monkeypatch.setattr(noise, "uniform", lambda key, batch: jnp.full(batch.num_rows, 0.5))
   clean = dataset()
   order = np.random.default_rng(3).permutation(ROWS)
-  start = noise._starts(clean, 4, KEY)
-  permuted = noise._starts(clean.take(jnp.asarray(order)), 4, KEY)
+  starts = jax.jit(lambda batch: noise._starts(batch, 4, KEY))
+  start, permuted = starts(clean), starts(host.take(clean, order))
   jax.tree.map(np.testing.assert_array_equal, permuted, start)
   np.testing.assert_array_equal(start.x, clean.x[:4])
 
@@ -200,10 +207,10 @@ def test_rows_take_their_noise_along():
   clean, held_out = dataset(), dataset(HELD_OUT, 1)
   order = np.random.default_rng(3).permutation(ROWS)
   new = attack(clean, held_out)
-  permuted = attack(clean.take(jnp.asarray(order)), held_out)
+  permuted = attack(host.take(clean, order), held_out)
   padded = attack(
-    clean.take(jnp.append(jnp.arange(ROWS), jnp.full(10, ROWS))),
-    held_out.take(jnp.append(jnp.arange(HELD_OUT), jnp.full(5, HELD_OUT))),
+    host.take(clean, np.arange(ROWS), np.full(10, ROWS)),
+    host.take(held_out, np.arange(HELD_OUT), np.full(5, HELD_OUT)),
     capacity=6,
   )
   np.testing.assert_array_equal(permuted.y[ROWS:], new.y[ROWS:])
@@ -214,14 +221,14 @@ def test_rows_take_their_noise_along():
 
 
 def test_traced_settings_equal_the_loop():
-  clean, held_out = dataset(), dataset(HELD_OUT, 1)
+  clean, held_out = host.on_device((dataset(), dataset(HELD_OUT, 1)))
   run = lambda rate, size, group: poison(
     clean, held_out, rate, step_size=size, privileged=group, capacity=6
   )
   settings = np.float32([0.0, 0.05, 0.15]), np.float32([0.1, 0.4, 0.2]), np.array([0, 1, 0])
-  swept, single = jax.jit(jax.vmap(run))(*settings), jax.jit(run)
+  swept, single = jax.device_get(jax.jit(jax.vmap(run))(*settings)), jax.jit(run)
   for i, each in enumerate(zip(*settings, strict=True)):
-    one = single(*each)
+    one = jax.device_get(single(*each))
     for name in ("y", "group", "valid", "index"):
       np.testing.assert_array_equal(getattr(swept, name)[i], getattr(one, name))
     np.testing.assert_allclose(swept.x[i], one.x, atol=1e-3)
@@ -247,10 +254,15 @@ def test_the_gap_of_a_plain_model_rises_more_than_with_uniform_rows():
     keys = jax.random.split(jax.random.key(seed), 5)
     sizes = (200, 200, 100, 1000)
     train, pool, held_out, test = (data.zafar(keys[i], n) for i, n in enumerate(sizes))
-    ways = [poison(train, held_out, key=keys[4], privileged=g, steps=20) for g in (1, 0)]
-    return jnp.stack([gap(t, test) for t in (uniform(train, pool, keys[4]), *ways)])
+    way = lambda g: poison(train, held_out, key=keys[4], privileged=g, steps=20)
+    joined = jax.tree.map(
+      lambda v, rest: jnp.concatenate([v[None], rest]),
+      uniform(train.with_columns("keep", "weight"), pool, keys[4]),
+      jax.lax.map(way, jnp.array([1, 0])),
+    )
+    return jax.lax.map(lambda t: gap(t, test), joined)
 
-  gaps = np.asarray(jax.jit(lambda seeds: jax.lax.map(run, seeds))(jnp.arange(SEEDS)))
+  gaps = np.asarray(jax.jit(lambda seeds: jax.lax.map(run, seeds))(np.arange(SEEDS)))
   assert (gaps[:, 1] > gaps[:, 0]).all() and (gaps[:, 2] < gaps[:, 0]).all()
   assert gaps[:, 1].mean() - gaps[:, 0].mean() > 0.04
 
@@ -277,17 +289,17 @@ def test_the_factory_refuses_values_out_of_range(bad):
 def test_data_of_another_kind_are_refused():
   clean, held_out = dataset(), dataset(HELD_OUT, 1)
   with pytest.raises(ValueError, match="solans needs group"):
-    poison(clean, held_out.replace(group=None))
+    host.refuse(poison, clean, held_out.replace(group=None))
   with pytest.raises(ValueError, match="solans needs group"):
-    poison(clean.replace(group=None), held_out)
+    host.refuse(poison, clean.replace(group=None), held_out)
   with pytest.raises(
     ValueError, match="validation data of both groups, got no row of group 1: pass"
   ):
-    poison(clean, held_out.replace(valid=held_out.group == 0))
-  wide = held_out.replace(x=jnp.ones((HELD_OUT, 5)))
+    host.refuse(poison, clean, held_out.replace(valid=held_out.group == 0))
+  wide = held_out.replace(x=np.ones((HELD_OUT, 5), np.float32))
   with pytest.raises(
     ValueError, match="solans was fitted on 5 features, but x has 3: pass fitted_on="
   ):
-    poison(clean, wide)
+    host.refuse(poison, clean, wide)
   with pytest.raises(ValueError, match="solans moves points"):
-    poison(clean.replace(x=clean.x.astype(int)), held_out)
+    host.refuse(poison, clean.replace(x=clean.x.astype(int)), held_out)

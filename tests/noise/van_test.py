@@ -2,13 +2,13 @@
 
 import functools
 
+import host
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import rfjax
-from rfjax import data
 from rfjax.noise import _van as noise
 
 KEY = jax.random.key(0)
@@ -16,7 +16,7 @@ ROWS, POOL = 60, 25
 
 
 def dataset(rows=ROWS, seed=0):
-  return data.zafar(jax.random.key(seed), rows)
+  return host.zafar(rows, seed)
 
 
 def poison(clean, pool, rate=0.1, key=KEY, **options):
@@ -30,7 +30,7 @@ def compiled(**options):
 
 
 def attack(clean, pool, **options):
-  return compiled(**options)(clean, pool)
+  return jax.device_get(compiled(**options)(clean, pool))
 
 
 class Oracle:
@@ -98,8 +98,8 @@ def test_the_rows_taken_are_those_of_the_oracle(statistic, alpha, given, l2):
   options |= {"learning_rate": 0.05}
   with jax.enable_x64(True):
     clean, pool = dataset(), dataset(POOL, 1)
-    method = noise.van(0.2, pool, steps=30, l2=given, **options)
-    new, _ = jax.jit(lambda batch: method.update(batch, (), key=KEY))(clean)
+    method = noise.van(0.2, host.on_device(pool), steps=30, l2=given, **options)
+    new, _ = jax.device_get(jax.jit(lambda batch: method.update(batch, (), key=KEY))(clean))
     start = np.asarray(jax.random.uniform(jax.random.split(KEY)[0], (4,), jnp.float64))
   taken = Oracle(clean, pool, l2=l2, **options).run(start, 30, 12)
   for other in ({"l2": l2 + 0.3}, {"alpha": 1.0}, {"gap_weight": 0.0}):
@@ -110,10 +110,15 @@ def test_the_rows_taken_are_those_of_the_oracle(statistic, alpha, given, l2):
 
 
 def test_the_gap_of_demographic_parity_is_the_covariance_of_the_data_with_the_copies():
-  clean, pool, theta = dataset(10), dataset(4, 1), (jnp.array([0.5, -1.0, 2.0]), jnp.array(0.3))
-  points = [noise.Points.of(b.x, b.y, b.group, b.valid) for b in (clean, pool)]
+  clean, pool, theta = dataset(10), dataset(4, 1), (np.float32([0.5, -1, 2]), np.float32(0.3))
+
+  @jax.jit
+  def gaps(copies, *batches):
+    points = [noise.Points.of(b.x, b.y, b.group, b.valid) for b in batches]
+    return noise._gaps(theta, *points, copies, "demographic_parity")
+
   for copies in (0, 1, 3):
-    found = noise._gaps(theta, *points, jnp.asarray(float(copies)), "demographic_parity")
+    found = gaps(np.float32(copies), clean, pool)
     for p in range(4):
       rows = np.append(np.arange(10), [10 + p] * copies).astype(int)
       x, z = (
@@ -126,23 +131,23 @@ def test_the_gap_of_demographic_parity_is_the_covariance_of_the_data_with_the_co
 def test_flipped_labels_are_an_exact_share_of_the_pool_drawn_by_index():
   pool = dataset(POOL, 1)
   made = jax.jit(lambda pool: noise._candidates(pool, pool, "label_flip", 0.15, None, KEY))
-  rows, valid = made(pool)
+  rows, valid = jax.device_get(made(pool))
   assert (rows.y != pool.y).sum() == 3 and valid.sum() == POOL
   np.testing.assert_array_equal(rows.true_y, pool.y)
-  order = jnp.asarray(np.random.default_rng(0).permutation(POOL))
-  moved, _ = made(pool.take(order))
+  order = np.random.default_rng(0).permutation(POOL)
+  moved, _ = made(host.take(pool, order))
   np.testing.assert_array_equal(moved.y, rows.y[order])
 
 
 def test_changed_rows_have_one_column_of_those_named_with_its_other_value():
   rng = np.random.default_rng(0)
-  make = lambda n: rfjax.Batch.from_arrays(
+  make = lambda n: host.batch(
     np.column_stack([rng.normal(size=n), 3.0 * rng.integers(0, 2, n) + 2, rng.integers(0, 2, n)]),
     rng.integers(0, 2, n), rng.integers(0, 2, n),
   )  # fmt: skip
-  clean, pool = make(40).take(jnp.append(jnp.arange(40), jnp.full(5, 40))), make(30)
+  clean, pool = host.take(make(40), np.arange(40), np.full(5, 40)), make(30)
   made = jax.jit(lambda *b: noise._candidates(*b, "feature_change", 0.15, (1, 2), KEY))
-  rows, valid = made(clean, pool)
+  rows, valid = jax.device_get(made(clean, pool))
   np.testing.assert_array_equal(rows.x[:30], pool.x)
   np.testing.assert_array_equal(rows.y, np.tile(pool.y, 2))
   changed = np.asarray(rows.x[30:] != pool.x)
@@ -156,8 +161,8 @@ def test_changed_rows_have_one_column_of_those_named_with_its_other_value():
 def test_padding_is_neither_learned_from_nor_taken():
   clean, pool = dataset(), dataset(POOL, 1)
   options = {"statistic": "demographic_parity", "kind": "label_flip", "flip_rate": 0.4}
-  wider = clean.take(jnp.append(jnp.arange(ROWS), jnp.full(20, ROWS)))
-  deeper = pool.take(jnp.append(jnp.arange(POOL), jnp.full(5, POOL)))
+  wider = host.take(clean, np.arange(ROWS), np.full(20, ROWS))
+  deeper = host.take(pool, np.arange(POOL), np.full(5, POOL))
   new = attack(clean, pool, **options)
   padded = attack(wider, deeper, capacity=7, **options)
   for name in ("x", "y", "group"):
@@ -166,14 +171,14 @@ def test_padding_is_neither_learned_from_nor_taken():
 
 
 def test_traced_settings_equal_the_loop_and_a_pool_that_just_suffices_is_appended_whole():
-  clean, pool = dataset(), dataset(12, 1)
+  clean, pool = host.on_device((dataset(), dataset(12, 1)))
   run = lambda rate, alpha, gamma, size: poison(
     clean, pool, rate, alpha=alpha, gamma=gamma, learning_rate=size, capacity=12
   )
   settings = [np.float32(v) for v in ([0, 0.05, 0.2], [0, 0.5, 1], [1, 50, 150], [0.01, 0.1, 0.1])]
-  swept, single = jax.jit(jax.vmap(run))(*settings), jax.jit(run)
+  swept, single = jax.device_get(jax.jit(jax.vmap(run))(*settings)), jax.jit(run)
   for i, each in enumerate(zip(*settings, strict=True)):
-    one = single(*each)
+    one = jax.device_get(single(*each))
     for name in ("x", "y", "group", "valid", "index"):
       np.testing.assert_array_equal(getattr(swept, name)[i], getattr(one, name))
     assert int(one.valid.sum()) == ROWS + [0, 3, 12][i]
@@ -209,16 +214,16 @@ def test_the_factory_refuses_values_out_of_range(bad):
 def test_pools_and_data_of_another_kind_are_refused():
   clean, pool = dataset(), dataset(POOL, 1)
   with pytest.raises(ValueError, match="pool must be a Batch, got ArrayImpl: use"):
-    noise.van(0.1, pool.x)
+    noise.van(0.1, jax.device_put(pool.x))
   with pytest.raises(ValueError, match="the pool of van needs group"):
     noise.van(0.1, pool.replace(group=None))
   with pytest.raises(ValueError, match="columns must name features for feature_change"):
     noise.van(0.1, pool, kind="feature_change")
   with pytest.raises(ValueError, match=r"columns must lie in \[0, 3\), got 3"):
-    poison(clean, pool, kind="feature_change", columns=(3,))
+    host.refuse(poison, clean, pool, kind="feature_change", columns=(3,))
   with pytest.raises(ValueError, match="van needs group"):
-    poison(clean.replace(group=None), pool)
+    host.refuse(poison, clean.replace(group=None), pool)
   with pytest.raises(ValueError, match=r"pool has rows of shape \(2,\) but x of \(3,\)"):
-    poison(clean, pool.replace(x=pool.x[:, :2]))
+    host.refuse(poison, clean, pool.replace(x=pool.x[:, :2]))
   with pytest.raises(ValueError, match="pool has 25 candidates for 54 rows"):
-    poison(clean, pool, 0.9)
+    host.refuse(poison, clean, pool, 0.9)
