@@ -1,7 +1,6 @@
 """The mixture of two beta distributions against NumPy, and its posterior's shape."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats

@@ -230,8 +230,8 @@ def watched(state, view):
 @functools.partial(jax.jit, static_argnames=("restart", "of"))
 def in_rounds(key, restart, of):
   return selection.self_ensembling_rounds(
-    NETWORK, TX, DATA, VALIDATION.take(PAD), rounds=4, restart=restart, of=of, key=key, epochs=EPOCHS,
-    batch_size=BATCH, before=losses.gce(0.3), observe=watched, **SHARED,
+    NETWORK, TX, DATA, VALIDATION.take(PAD), rounds=4, restart=restart, of=of, key=key,
+    epochs=EPOCHS, batch_size=BATCH, before=losses.gce(0.3), observe=watched, **SHARED,
   )  # fmt: skip
 
 
