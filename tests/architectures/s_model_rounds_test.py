@@ -10,7 +10,7 @@ from oracles import counting_network
 from rfjax import architectures, losses, metrics
 
 KEY, EPOCHS, FIRST = jax.random.key(2), 4, 2
-NETWORK, TX = architectures.mlp([6], 3), optax.adam(0.05)
+NETWORK, TX = architectures.logistic(3), optax.sgd(0.5)
 rng = np.random.default_rng(0)
 DATA = rfjax.Batch.from_arrays(rng.normal(size=(18, 3)).astype(np.float32), np.arange(18) % 3)
 DATA = jax.jit(lambda data: data.take(np.append(np.arange(18), [18, 18])))(DATA)

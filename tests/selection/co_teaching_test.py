@@ -115,13 +115,12 @@ def test_a_rate_of_zero_is_two_runs_of_cross_entropy():
       network, selection.co_teaching(0.0), tx, data, params=params, peers=2, **settings
     )
     alone = lambda p: rfjax.fit(network, rfjax.chain(), tx, data, params=p, **settings)
-    return pair, [alone(jax.tree.map(lambda v, i=i: v[i], params)) for i in range(2)]
+    return pair, jax.lax.map(alone, params)  # one after the other
 
-  (pair, log), singles = jax.device_get(both(data, params))
-  for lane, (state, risks) in enumerate(singles):
-    close = lambda a, b, i=lane: np.testing.assert_allclose(a[i], b, rtol=2e-5, atol=1e-6)
-    jax.tree.map(close, pair.params, state.params)
-    close(log.risk, risks.risk)
+  (pair, log), (singles, risks) = jax.device_get(both(data, params))
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+  jax.tree.map(close, pair.params, singles.params)
+  close(log.risk, risks.risk)
 
 
 def test_it_needs_peers():
