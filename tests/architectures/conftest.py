@@ -23,11 +23,16 @@ def stochastic(rng, classes, stay=1.0):
   return q / q.sum(1, keepdims=True)
 
 
+@jax.jit
+def _fill(data, logits, features):
+  return data.fill(logits, features)
+
+
 def filled(logits, y, features=None, classes=None):
   """Rows with what a network says of them."""
   classes = logits.shape[1] if classes is None else classes
   data = rfjax.Batch.from_arrays(np.zeros((len(y), 1), np.float32), y, num_classes=classes)
-  return data.fill(jnp.asarray(logits), None if features is None else jnp.asarray(features))
+  return _fill(data, jnp.asarray(logits), None if features is None else jnp.asarray(features))
 
 
 def init(t, flow, key=KEY):

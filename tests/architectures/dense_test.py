@@ -9,16 +9,30 @@ from rfjax import architectures
 
 KEY = jax.random.key(0)
 X = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+
+
+def ask(network, x, change=lambda params: params, **options):
+  """Initial parameters, changed, and what the network says with them, compiled as one."""
+
+  @jax.jit
+  def run(x):
+    params, stats = network.init(KEY, x)
+    params = change(params)
+    return params, network.apply(params, stats, x, **options)
+
+  return run(x)
+
+
 double = lambda tree: jax.tree.map(lambda v: np.asarray(v, np.float64), tree)
 
 
 @pytest.mark.parametrize("classes", [2, 4])
 def test_logistic_has_one_column_less_than_classes(classes):
   network = architectures.logistic(classes)
-  params, stats = network.init(KEY, X)
-  assert jax.tree.map(jnp.shape, params) == {"kernel": (3, classes - 1), "bias": (classes - 1,)}
-  params["bias"] = jnp.arange(1.0, classes)
-  logits, features, _ = network.apply(params, stats, X, key=KEY, train=True)
+  shapes = {"kernel": (3, classes - 1), "bias": (classes - 1,)}
+  assert jax.tree.map(jnp.shape, jax.eval_shape(network.init, KEY, X)[0]) == shapes
+  change = lambda params: params | {"bias": jnp.arange(1.0, classes)}
+  params, (logits, features, stats) = ask(network, X, change, key=KEY, train=True)
   exact = double(params)
   expected = np.concatenate([np.zeros((5, 1)), X @ exact["kernel"] + exact["bias"]], 1)
   np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
@@ -27,16 +41,16 @@ def test_logistic_has_one_column_less_than_classes(classes):
 
 def test_logistic_starts_at_the_scale_asked_for():
   wide = np.zeros((1, 10_000))
-  params, _ = architectures.logistic(init_scale=0.5).init(KEY, wide)
-  np.testing.assert_allclose(params["kernel"].std(), 0.5, rtol=0.05)
-  assert not architectures.logistic(init_scale=0.0).init(KEY, X)[0]["kernel"].any()
+  start = lambda scale, x: architectures.logistic(init_scale=scale).init(KEY, x)[0]["kernel"]
+  kernel, none = jax.jit(lambda: (start(0.5, wide), start(0.0, X)))()
+  np.testing.assert_allclose(np.asarray(kernel).std(), 0.5, rtol=0.05)
+  assert not np.asarray(none).any()
 
 
 def test_mlp_is_the_formula():
   network = architectures.mlp([6, 4], num_classes=3)
-  params, stats = network.init(KEY, X)
-  params = jax.tree.map(lambda v: v + 0.1, params)
-  logits, features, _ = network.apply(params, stats, X, key=KEY, train=False)
+  change = lambda params: jax.tree.map(lambda v: v + 0.1, params)
+  params, (logits, features, _) = ask(network, X, change, key=KEY, train=False)
   h = X.astype(np.float64)
   for layer in double(params)[:-1]:
     h = np.maximum(0, h @ layer["kernel"] + layer["bias"])
@@ -46,7 +60,8 @@ def test_mlp_is_the_formula():
 
 
 def test_mlp_starts_as_he_says_with_keys_of_their_own():
-  params, _ = architectures.mlp([100, 100]).init(KEY, np.zeros((1, 100)))
+  start = jax.jit(architectures.mlp([100, 100]).init)
+  params, _ = jax.device_get(start(KEY, np.zeros((1, 100))))
   for layer in params:
     np.testing.assert_allclose(layer["kernel"].std(), np.sqrt(2 / 100), rtol=0.1)
     assert not layer["bias"].any()
@@ -55,8 +70,7 @@ def test_mlp_starts_as_he_says_with_keys_of_their_own():
 
 def test_mlp_without_hidden_layers_is_linear():
   network = architectures.mlp([], num_classes=3)
-  params, stats = network.init(KEY, X)
-  logits, features, _ = network.apply(params, stats, X, key=None, train=True)
+  params, (logits, features, _) = ask(network, X, key=None, train=True)
   np.testing.assert_allclose(logits, X @ double(params)[0]["kernel"], rtol=1e-5, atol=1e-6)
   np.testing.assert_array_equal(features, X)
 
@@ -65,23 +79,26 @@ def test_mlp_without_hidden_layers_is_linear():
 def test_images_are_flattened_and_bytes_divided_by_255(make):
   images = np.arange(2 * 2 * 3, dtype=np.uint8).reshape(2, 2, 3) + 240
   network = make()
-  params, stats = network.init(KEY, images)
-  both = [
-    network.apply(params, stats, x, key=None, train=True)[0]
-    for x in (images, images.reshape(2, 6).astype(np.float32) / 255)
-  ]
-  np.testing.assert_allclose(*both, rtol=1e-6)
+
+  @jax.jit
+  def both(*inputs):
+    variables = network.init(KEY, inputs[0])
+    return [network.apply(*variables, x, key=None, train=True)[0] for x in inputs]
+
+  divided = images.reshape(2, 6).astype(np.float32) / 255
+  np.testing.assert_allclose(*both(images, divided), rtol=1e-6)
 
 
 def test_integers_stay_as_they_are():
   counts = np.array([[300, -2], [7, 0]], np.int32)
   network = architectures.mlp([4])
-  params, stats = network.init(KEY, counts)
-  both = [
-    network.apply(params, stats, x, key=None, train=True)[0]
-    for x in (counts, counts.astype(np.float32))
-  ]
-  np.testing.assert_array_equal(*both)
+
+  @jax.jit
+  def both(*inputs):
+    variables = network.init(KEY, inputs[0])
+    return [network.apply(*variables, x, key=None, train=True)[0] for x in inputs]
+
+  np.testing.assert_array_equal(*both(counts, counts.astype(np.float32)))
 
 
 @pytest.mark.parametrize(
@@ -103,32 +120,31 @@ def test_bad_sizes_are_refused(make):
 
 def test_dropout_silences_units_in_training_and_keeps_the_mean():
   network = architectures.mlp([2000], num_classes=2, dropout=0.3)
-  params, stats = network.init(KEY, X)
-  calm = network.apply(params, stats, X, key=None, train=False)[1]
   plain = architectures.mlp([2000], num_classes=2)
-  np.testing.assert_array_equal(calm, plain.apply(params, stats, X, key=KEY, train=True)[1])
+  variables = jax.jit(network.init)(KEY, X)
+  without = lambda n, key, train: n.apply(*variables, X, key=key, train=train)[1]
+  calm, other = jax.device_get(
+    jax.jit(lambda: (without(network, None, False), without(plain, KEY, True)))()
+  )
+  np.testing.assert_array_equal(calm, other)
+  dropped = jax.jit(lambda key: without(network, key, True))
   for seed in (1, 2):
-    seen = network.apply(params, stats, X, key=jax.random.key(seed), train=True)[1]
-    loud = np.asarray(seen != 0)[calm > 0]
+    seen = np.asarray(dropped(jax.random.key(seed)))
+    loud = (seen != 0)[calm > 0]
     np.testing.assert_allclose(loud.mean(), 0.7, atol=0.03)
     np.testing.assert_allclose(seen[seen != 0], (calm / 0.7)[seen != 0], rtol=1e-6)
-  again = network.apply(params, stats, X, key=jax.random.key(2), train=True)[1]
-  np.testing.assert_array_equal(seen, again)
+  np.testing.assert_array_equal(seen, dropped(jax.random.key(2)))
 
 
 def test_the_share_of_dropout_may_be_traced_and_is_checked():
-  params, stats = architectures.mlp([50]).init(KEY, X)
-
   @jax.jit
-  def features(share):
-    return architectures.mlp([50], dropout=share).apply(params, stats, X, key=KEY, train=True)[1]
+  def both(share):
+    plain, network = architectures.mlp([50]), architectures.mlp([50], dropout=share)
+    variables = plain.init(KEY, X)
+    return [n.apply(*variables, X, key=KEY, train=True)[1] for n in (network, plain)]
 
-  np.testing.assert_allclose(
-    features(0.0),
-    architectures.mlp([50]).apply(params, stats, X, key=KEY, train=True)[1],
-    rtol=1e-5,
-    atol=1e-6,
-  )
+  features = lambda share: np.asarray(both(share)[0])
+  np.testing.assert_allclose(features(0.0), both(0.0)[1], rtol=1e-5, atol=1e-6)
   assert (features(0.9) != 0).sum() < (features(0.1) != 0).sum()
   with pytest.raises(ValueError, match="dropout must lie in"):
     architectures.mlp([5], dropout=1.0)

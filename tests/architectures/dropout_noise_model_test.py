@@ -1,7 +1,6 @@
 """The dropout noise model against a loop in float64, with the masks that it draws."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -23,10 +22,16 @@ def test_follows_the_loop_by_hand(check, on):
     flow = check.filled(LOGITS, Y)
     t = architectures.dropout_noise_model(rate, on=on, tx=optax.sgd(LR))
     state = check.init(t, flow)
+
+    @jax.jit
+    def step(flow, state, key):
+      shape = (CLASSES, CLASSES)
+      by_row = on == "outputs"
+      drawn = uniform(key, flow, (CLASSES,)) if by_row else jax.random.uniform(key, shape)
+      return drawn, *check.update(t, flow, state, key=key)
+
     for key in jax.random.split(KEY, 3):
-      drawn = (
-        uniform(key, flow, (CLASSES,)) if on == "outputs" else jax.random.uniform(key, w.shape)
-      )
+      drawn, out, state = step(flow, state, key)
       kept = np.asarray(drawn) >= rate
       slope, said = np.zeros_like(w), []
       for row in range(ROWS):
@@ -38,7 +43,6 @@ def test_follows_the_loop_by_hand(check, on):
         said.append(np.log(check.softmax(z)))
         by_z = check.softmax(z) - np.eye(CLASSES)[Y[row]]
         slope += np.outer(p[row], by_z) * mask / (1 - rate) / ROWS
-      out, state = check.update(t, flow, state, key=key)
       np.testing.assert_allclose(out.log_probs, said, rtol=1e-9)
       w = w - LR * slope
       np.testing.assert_allclose(state.params, w, rtol=1e-9, atol=1e-12)
@@ -48,7 +52,8 @@ def test_follows_the_loop_by_hand(check, on):
 def test_evaluation_drops_nothing(check):
   flow = check.filled(LOGITS.astype(np.float32), Y)
   t = architectures.dropout_noise_model(0.5)
-  seen = t.refresh(flow, check.init(t, flow), None, key=KEY, step=0, epoch=0, forward=None)[0]
+  extra = {"key": KEY, "step": 0, "epoch": 0, "forward": None}
+  seen = jax.jit(lambda flow: t.refresh(flow, check.init(t, flow), None, **extra)[0])(flow)
   expected = np.log(check.softmax(check.softmax(LOGITS)))
   np.testing.assert_allclose(seen.log_probs, expected, rtol=1e-5)
 
@@ -56,9 +61,10 @@ def test_evaluation_drops_nothing(check):
 def test_rate_0_is_not_the_linear_layer(check):
   """The second softmax is of probabilities: none can be above e / (e + C - 1)."""
   flow = check.filled(np.where(np.eye(10)[np.arange(10)], 50.0, -50.0), np.arange(10))
-  out, _ = check.update(architectures.dropout_noise_model(0.0), flow)
+  methods = architectures.dropout_noise_model(0.0), architectures.noise_layer(0.0)
+  run = jax.jit(lambda flow: [check.update(t, flow)[0] for t in methods])
+  out, linear = jax.device_get(run(flow))
   np.testing.assert_allclose(np.exp(out.log_probs).max(1), np.e / (np.e + 9), rtol=1e-6)
-  linear, _ = check.update(architectures.noise_layer(0.0), flow)
   np.testing.assert_allclose(np.exp(linear.log_probs).max(1), 1, rtol=1e-6)
 
 
@@ -69,9 +75,12 @@ def test_a_traced_rate_is_the_rate(check):
     t = architectures.dropout_noise_model(rate)
     return t.update(flow, check.init(t, flow), None, key=KEY, step=0, epoch=0)[0].log_probs
 
-  many = jax.jit(jax.vmap(said))(jnp.array([0.0, 0.1, 0.7]))
-  for one, rate in zip(many, (0.0, 0.1, 0.7), strict=True):
-    alone = check.update(architectures.dropout_noise_model(rate), flow, key=KEY)[0].log_probs
+  def told(rate):
+    return check.update(architectures.dropout_noise_model(rate), flow, key=KEY)[0].log_probs
+
+  rates = (0.0, 0.1, 0.7)
+  run = jax.jit(lambda traced: (jax.vmap(said)(traced), [told(rate) for rate in rates]))
+  for one, alone in zip(*jax.device_get(run(np.array(rates, np.float32))), strict=True):
     np.testing.assert_allclose(one, alone, rtol=1e-5)
 
 

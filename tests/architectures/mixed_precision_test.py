@@ -39,13 +39,28 @@ def pair(kind):
   return NETWORKS[kind](), architectures.mixed_precision(NETWORKS[kind]())
 
 
+@functools.cache
+def initial(kind):
+  return jax.jit(lambda: pair(kind)[1].init(KEY, X))()
+
+
+@functools.cache
+def said(kind):
+  """What both networks say, in evaluation and in training."""
+
+  @jax.jit
+  def run(variables):
+    ask = lambda n, train: n.apply(*variables, X, key=KEY, train=train)
+    return [[ask(network, train) for network in pair(kind)] for train in (False, True)]
+
+  return run(initial(kind))
+
+
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_it_says_nearly_the_same_in_float32(kind, train):
-  whole, half = pair(kind)
-  params, stats = half.init(KEY, X)
-  assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves((params, stats)))
-  want, got = (n.apply(params, stats, X, key=KEY, train=train) for n in (whole, half))
+  assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(initial(kind)))
+  want, got = said(kind)[train]
   for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(got), strict=True):
     assert b.dtype == jnp.float32
     np.testing.assert_allclose(a, b, atol=0.05)
@@ -55,7 +70,7 @@ def test_it_says_nearly_the_same_in_float32(kind, train):
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_products_and_their_gradients_are_in_half_precision(kind):
   _, half = pair(kind)
-  params, stats = half.init(KEY, X)
+  params, stats = initial(kind)
 
   def loss(params):
     return jnp.sum(half.apply(params, stats, X, key=KEY, train=True)[0] ** 2)
@@ -71,11 +86,14 @@ def test_products_and_their_gradients_are_in_half_precision(kind):
 def test_what_is_not_wider_stays_as_it_is(dtype):
   network = architectures.mlp([16], 2)
   with jax.enable_x64(dtype == "float64"):
-    x = X.astype(dtype)
-    params, stats = network.init(KEY, x)
-    want = network.apply(params, stats, x, key=KEY, train=True)[0]
     same = architectures.mixed_precision(network, "float32")
-    got = same.apply(params, stats, x, key=KEY, train=True)[0]
+
+    @jax.jit
+    def both(x):
+      variables = network.init(KEY, x)
+      return [n.apply(*variables, x, key=KEY, train=True)[0] for n in (network, same)]
+
+    want, got = both(np.asarray(X, dtype))
   if dtype == "float32":
     np.testing.assert_array_equal(got, want)
   assert got.dtype == jnp.float32
@@ -83,14 +101,18 @@ def test_what_is_not_wider_stays_as_it_is(dtype):
 
 def test_pixels_are_divided_before():
   network = architectures.mixed_precision(architectures.logistic())
-  params, stats = network.init(KEY, X)
-  params = {"kernel": jnp.ones((6, 1)), "bias": jnp.zeros(1)}
-  said = network.apply(params, stats, jnp.full((1, 6), 255, jnp.uint8), key=KEY, train=False)[0]
-  assert said.tolist() == [[0.0, 6.0]]
+
+  @jax.jit
+  def ask(pixels):
+    _, stats = network.init(KEY, X)
+    params = {"kernel": jnp.ones((6, 1)), "bias": jnp.zeros(1)}
+    return network.apply(params, stats, pixels, key=KEY, train=False)[0]
+
+  assert ask(np.full((1, 6), 255, np.uint8)).tolist() == [[0.0, 6.0]]
 
 
 def test_it_trains_with_a_penalty_as_in_float32():
-  data = rfjax.data.zafar(KEY, 200)
+  data = jax.jit(lambda: rfjax.data.zafar(KEY, 200))()
   method = inprocessing.gap(0.5)
 
   def train(network):
@@ -99,7 +121,7 @@ def test_it_trains_with_a_penalty_as_in_float32():
     said = rfjax.predict(network, state, data)
     return metrics.accuracy(said), metrics.demographic_parity_difference(said)
 
-  want, got = (jax.jit(functools.partial(train, network))() for network in pair("mlp"))
+  want, got = jax.jit(lambda: [train(network) for network in pair("mlp")])()
   np.testing.assert_allclose(got, want, atol=0.03)
 
 
@@ -111,7 +133,11 @@ def test_refuses():
 def test_integers_that_are_no_pixels_stay_integers():
   table = architectures.from_linen(linen.Embed(300, 2))
   half = architectures.mixed_precision(table)
-  x = jnp.array([257, 3])
-  params, stats = half.init(KEY, x)
-  want, got = (n.apply(params, stats, x, key=KEY, train=False)[0] for n in (table, half))
+
+  @jax.jit
+  def both(x):
+    variables = half.init(KEY, x)
+    return [n.apply(*variables, x, key=KEY, train=False)[0] for n in (table, half)]
+
+  want, got = both(np.array([257, 3]))
   np.testing.assert_allclose(got, want, rtol=1e-2)

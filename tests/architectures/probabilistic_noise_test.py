@@ -18,6 +18,7 @@ C = RNG.random((CLASSES, CLASSES)) * (1 - np.eye(CLASSES))
 C[0] = [0, 1, 0, 0]
 C /= C.sum(1, keepdims=True)
 ESTIMATE = jax.jit(architectures.confusing_matrix, static_argnames="num_classes")
+TYPES = jax.jit(architectures.noise_types)
 
 
 def joint(p, s, y):
@@ -43,11 +44,16 @@ def test_the_closed_form_and_the_two_marginals(check):
     start = check.init(t, flow)
     params = {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}
     state = start._replace(params=params)
-    out, after = check.update(t, flow, state)
+
+    @jax.jit
+    def both(flow, state):
+      return *check.update(t, flow, state), check.gradient(t, flow, state)
+
+    out, after, slope = both(flow, state)
     np.testing.assert_allclose(out.loss, loss, atol=1e-12)
     closed = s[:, :1] * p + s[:, 1:2] * (1 - p) / (CLASSES - 1) + s[:, 2:] * (p @ C)
     np.testing.assert_allclose(np.exp(out.log_probs), closed, atol=1e-12)
-    np.testing.assert_allclose(check.gradient(t, flow, state), p - posterior.sum(2), atol=1e-12)
+    np.testing.assert_allclose(slope, p - posterior.sum(2), atol=1e-12)
     by_s = s - posterior.sum(1)
     np.testing.assert_allclose(after.params["bias"], bias - LR * by_s.mean(0), atol=1e-12)
     np.testing.assert_allclose(
@@ -59,35 +65,44 @@ def test_the_network_does_not_learn_through_the_types(check):
   t = architectures.probabilistic_noise(C)
   flow = check.filled(LOGITS.astype(np.float32), Y, FEATURES.astype(np.float32))
   state = check.init(t, flow)
-  state = state._replace(params=jax.tree.map(lambda leaf: leaf + 0.3, state.params))
+  params = jax.tree.map(lambda leaf: np.asarray(leaf) + np.float32(0.3), state.params)
+  state = state._replace(params=params)
   loss = lambda h: check.update(t, flow.replace(features=h), state)[0].risk
-  np.testing.assert_array_equal(jax.grad(loss)(flow.features), 0)
+  np.testing.assert_array_equal(jax.jit(jax.grad(loss))(flow.features), 0)
 
 
 def test_it_starts_at_the_prior_and_without_noise_it_is_cross_entropy(check):
   flow = check.filled(LOGITS, Y, FEATURES)
   p = check.softmax(LOGITS)
-  out, _ = check.update(architectures.probabilistic_noise(C, prior=[0.5, 0.2, 0.3]), flow)
+  methods = [architectures.probabilistic_noise(C, prior=s) for s in ([0.5, 0.2, 0.3], [1.0, 0, 0])]
+  out, plain = jax.jit(lambda flow: [check.update(t, flow)[0] for t in methods])(flow)
   expected = 0.5 * p + 0.2 * (1 - p) / (CLASSES - 1) + 0.3 * p @ C
   np.testing.assert_allclose(np.exp(out.log_probs), expected, rtol=1e-5)
-  free = architectures.probabilistic_noise(C, prior=[1.0, 0.0, 0.0])
-  np.testing.assert_allclose(check.update(free, flow)[0].log_probs, np.log(p), rtol=1e-5)
+  np.testing.assert_allclose(plain.log_probs, np.log(p), rtol=1e-5)
+
+
+def asked(network, key, x):
+  params, _ = network.init(key, x)
+  return params, network.apply(params, (), x, key=None, train=False)[0]
 
 
 def test_the_types_may_have_a_network_of_their_own(check):
   network = architectures.mlp([3], 3)
   x = RNG.normal(size=(ROWS, 2)).astype(np.float32)
-  data = rfjax.Batch.from_arrays(x, Y, num_classes=CLASSES).fill(jnp.asarray(LOGITS))
-  trained, _ = network.init(jax.random.key(5), x)
+  data = rfjax.Batch.from_arrays(x, Y, num_classes=CLASSES)
+  data = jax.jit(lambda data: data.fill(jnp.asarray(LOGITS)))(data)
+  trained, said = jax.jit(lambda: asked(network, jax.random.key(5), x))()
   t = architectures.probabilistic_noise(C, optax.sgd(LR), types=network, params=trained)
   out, state = check.update(t, data)
-  s = check.softmax(np.asarray(network.apply(trained, (), x, key=None, train=False)[0]))
+  s = check.softmax(np.asarray(said))
   p = check.softmax(LOGITS)
   closed = s[:, :1] * p + s[:, 1:2] * (1 - p) / (CLASSES - 1) + s[:, 2:] * (p @ C)
   np.testing.assert_allclose(np.exp(out.log_probs), closed, rtol=1e-4)
-  moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), state.params, trained)
+  far = lambda a, b: float(np.abs(np.asarray(a) - np.asarray(b)).max())
+  moved = jax.tree.map(far, state.params, trained)
   assert min(jax.tree.leaves(moved)) > 0
-  fresh = check.init(architectures.probabilistic_noise(C, types=network), data)
+  another = architectures.probabilistic_noise(C, types=network)
+  fresh = jax.eval_shape(lambda data: check.init(another, data), data)
   assert jax.tree.structure(fresh.params) == jax.tree.structure(trained)
 
 
@@ -124,7 +139,8 @@ def test_the_confusing_matrix_is_the_loop(seed):
   found = ESTIMATE(true, given, num_classes=CLASSES)
   np.testing.assert_allclose(found, matrix_by_hand(true, given, CLASSES), atol=1e-6)
   np.testing.assert_array_equal(np.diag(found), 0)
-  types = architectures.noise_types(true, given, found)
+  found = np.asarray(found)
+  types = np.asarray(TYPES(true, given, found))
   for i, j, n in zip(true, given, types, strict=True):
     assert n == (0 if i == j else 1 if found[i, j] < 1 / (CLASSES - 1) else 2)
   assert seed or (1 in types and 2 in types)
@@ -132,7 +148,7 @@ def test_the_confusing_matrix_is_the_loop(seed):
 
 def test_of_equally_good_numbers_the_largest_is_kept():
   """Three mistakes in equal shares: one of four and two of four are equally likely."""
-  found = ESTIMATE(np.zeros(3, int), np.arange(1, 4), num_classes=5)
+  found = np.asarray(ESTIMATE(np.zeros(3, int), np.arange(1, 4), num_classes=5))
   np.testing.assert_allclose(found[0], [0, 0, 0.5, 0.5, 0], atol=1e-6)
   np.testing.assert_allclose(found, matrix_by_hand(np.zeros(3, int), np.arange(1, 4), 5), atol=1e-6)
 
@@ -140,7 +156,7 @@ def test_of_equally_good_numbers_the_largest_is_kept():
 def test_rows_that_do_not_count_change_nothing():
   true, given = np.array([0, 0, 1, 1, 2]), np.array([1, 2, 0, 0, 1])
   valid = np.array([True, False, True, True, True])
-  found = architectures.confusing_matrix(true, given, num_classes=3, valid=valid)
+  found = ESTIMATE(true, given, num_classes=3, valid=valid)
   np.testing.assert_allclose(found, matrix_by_hand(true[valid], given[valid], 3), atol=1e-6)
 
 

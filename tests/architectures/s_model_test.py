@@ -92,7 +92,7 @@ def test_a_channel_that_does_not_learn_is_forward_correction():
     ]
     return (one.params, log, views[0]), (two.params, other, views[1]), one.method.params
 
-  found, wanted, params = both(jax.nn.softmax(U))
+  found, wanted, params = both(softmax(U))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, wanted)
   np.testing.assert_allclose(softmax(np.asarray(params)), softmax(U), rtol=1e-6)
 
@@ -114,7 +114,7 @@ def test_joint_steps_are_those_of_one_descent_from_the_old_values():
   keeps = rng.choice([0.0, 1.0, 1.0], (steps, 7)) * (order < ROWS)
   start = {"kernel": rng.normal(size=(2, CLASSES - 1)), "bias": rng.normal(size=CLASSES - 1)}
   with jax.enable_x64(True):
-    data, params = dataset(float), jax.tree.map(jnp.asarray, start)
+    data, params = dataset(float), start
     method = architectures.s_model(Q, optax.sgd(rates[1]))
     step = rfjax.train_step(architectures.logistic(CLASSES), method, optax.sgd(rates[0]))
 
@@ -123,12 +123,12 @@ def test_joint_steps_are_those_of_one_descent_from_the_old_values():
       batch = data.take(rows).replace(keep=keep)
       return step.update(state, batch, key=KEY, step=0, epoch=0)[0], None
 
-    state = step.init(params, data, key=KEY)
-    state = jax.jit(lambda s: jax.lax.scan(body, s, (order, jnp.asarray(keeps)))[0])(state)
-    both, slopes = (params, jnp.log(Q)), jax.jit(jax.grad(joint_loss))
+    run = lambda params: jax.lax.scan(body, step.init(params, data, key=KEY), (order, keeps))[0]
+    state = jax.device_get(jax.jit(run)(params))
+    both, slopes = (params, np.log(Q)), jax.jit(jax.grad(joint_loss))
     for rows, keep in zip(order, keeps, strict=True):
       safe = np.where(rows < ROWS, rows, 0)
-      slope = slopes(both, jnp.asarray(X[safe]), jnp.asarray(Y[safe]), jnp.asarray(keep))
+      slope = jax.device_get(slopes(both, X[safe], Y[safe], keep))
       both = (
         jax.tree.map(lambda v, g: v - rates[0] * g, both[0], slope[0]),
         both[1] - rates[1] * slope[1],
@@ -143,9 +143,13 @@ def test_joint_steps_are_those_of_one_descent_from_the_old_values():
 
 def test_the_channel_has_adam_when_no_optimizer_is_given():
   method = architectures.s_model(Q)
-  start = method.init(dataset(), key=KEY, spec=None)
-  step = jax.jit(lambda z: act(method, dataset().fill(z))[1])
-  after = step(jnp.asarray(LOGITS, jnp.float32))
+
+  @jax.jit
+  def both(z):
+    start = method.init(dataset(), key=KEY, spec=None)
+    return start, act(method, dataset().fill(z))[1]
+
+  start, after = jax.device_get(both(jnp.asarray(LOGITS, jnp.float32)))
   # Its first step is the rate, whatever the gradient.
   np.testing.assert_allclose(np.abs(after.params - start.params), 1e-3, rtol=1e-2)
 
@@ -154,8 +158,13 @@ def test_predictions_leave_the_channel_out():
   flip = np.roll(np.eye(CLASSES), 1, axis=1)
   network, data = architectures.logistic(CLASSES), dataset()
   method = architectures.s_model(0.1 * np.eye(CLASSES) + 0.9 * flip)
-  state, _ = rfjax.fit(network, method, optax.sgd(1.0), data, key=KEY, epochs=30)
-  said = rfjax.predict(network, state, data)
+
+  @jax.jit
+  def run(data):
+    state, _ = rfjax.fit(network, method, optax.sgd(1.0), data, key=KEY, epochs=30)
+    return state, rfjax.predict(network, state, data)
+
+  state, said = jax.device_get(run(data))
   z = np.pad(X @ np.asarray(state.params["kernel"], float), ((0, 0), (1, 0)))
   z[:, 1:] += state.params["bias"]
   np.testing.assert_allclose(said.log_probs, np.log(softmax(z)), rtol=1e-4, atol=1e-5)
@@ -184,7 +193,7 @@ def test_padding_leaves_no_trace():
 
 def test_far_logits_and_zeros_give_finite_values_and_gradients():
   far = np.array([[1e4, -1e4, 0], [-1e4, -1e4, 1e4], [0, 0, -1e4], [1e4] * 3], np.float32)
-  far = jnp.concatenate([jnp.asarray(far), jnp.asarray(far[:, ::-1]), jnp.zeros((1, 3))])
+  far = np.concatenate([far, far[:, ::-1], np.zeros((1, 3), np.float32)])
 
   @jax.jit
   def step(z):
@@ -218,24 +227,35 @@ def test_confusion_is_the_loop():
 
 def test_confusion_of_certain_predictions_counts_them():
   predicted = np.array([0, 0, 0, 2, 2, 0, 2, 0, 2])  # never 1
-  log_probs = jnp.log(jnp.eye(CLASSES)[predicted])
+  with np.errstate(divide="ignore"):
+    log_probs = np.log(np.eye(CLASSES, dtype=np.float32)[predicted])
   counts = np.zeros((CLASSES, CLASSES))
   for i, j in zip(predicted, Y, strict=True):
     counts[i, j] += 1
   wanted = counts / np.maximum(counts.sum(1, keepdims=True), 1)
   wanted[1] = [0, 1, 0]  # who never speaks has the row of the identity
-  found = architectures.confusion(log_probs, jnp.asarray(Y))
+  unsure = np.log(0.9 * np.eye(CLASSES)[predicted] + 0.1 / CLASSES).astype(np.float32)
+
+  @jax.jit
+  def everything(log_probs, unsure):
+    hard = architectures.confusion(unsure, Y, hard=True)
+    none = architectures.confusion(log_probs, Y, jnp.zeros(ROWS, bool))
+    return architectures.confusion(log_probs, Y), hard, none
+
+  found, hard, none = jax.device_get(everything(log_probs, unsure))
   np.testing.assert_allclose(found, wanted, rtol=1e-6)
   np.testing.assert_array_equal(found[1], wanted[1])
-  unsure = jnp.log(0.9 * jnp.eye(CLASSES)[predicted] + 0.1 / CLASSES)
-  np.testing.assert_array_equal(architectures.confusion(unsure, jnp.asarray(Y), hard=True), found)
-  none = architectures.confusion(log_probs, jnp.asarray(Y), jnp.zeros(ROWS, bool))
+  np.testing.assert_array_equal(hard, found)
   np.testing.assert_array_equal(none, np.eye(CLASSES))
 
 
 def test_the_confusion_is_a_start():
-  start = architectures.confusion(jnp.asarray(np.log(softmax(LOGITS)), jnp.float32), jnp.asarray(Y))
-  params = architectures.s_model(start).init(dataset(), key=KEY, spec=None).params
+  @jax.jit
+  def both(log_probs):
+    start = architectures.confusion(log_probs, Y)
+    return start, architectures.s_model(start).init(dataset(), key=KEY, spec=None).params
+
+  start, params = both(np.log(softmax(LOGITS)).astype(np.float32))
   np.testing.assert_allclose(softmax(np.asarray(params)), start, rtol=1e-5)
 
 

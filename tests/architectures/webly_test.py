@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -35,34 +34,43 @@ def by_hand(p, y, classes=CLASSES):
 
 def test_the_graph_is_the_loop(check):
   p = check.softmax(LOGITS)
-  graph = architectures.relationship_graph(jnp.log(p), Y)
-  np.testing.assert_allclose(graph, by_hand(p, Y), rtol=1e-5)
-  valid = Y != 1
-  graph = architectures.relationship_graph(jnp.log(p), Y, valid)
+  valid, of = Y != 1, architectures.relationship_graph
+  whole, graph = jax.jit(lambda said: (of(said, Y), of(said, Y, valid)))(np.log(p))
+  np.testing.assert_allclose(whole, by_hand(p, Y), rtol=1e-5)
   np.testing.assert_allclose(graph, by_hand(p[valid], Y[valid]), rtol=1e-5)
-  np.testing.assert_array_equal(graph[1], [0, 1, 0])
+  np.testing.assert_array_equal(np.asarray(graph)[1], [0, 1, 0])
 
 
 def test_the_gradient_is_the_softmax_minus_the_row_of_the_label(check):
   graph = check.stochastic(RNG, CLASSES)
   with jax.enable_x64(True):
     flow, t = check.filled(LOGITS, Y), architectures.webly(graph)
-    slopes = check.gradient(t, flow)
-    out, state = check.update(t, flow)
-    soft = flow.replace(target=jnp.asarray(check.softmax(LOGITS)))
-    mixed, _ = check.update(t, soft)
+
+    @jax.jit
+    def everything(flow, soft):
+      mixed, _ = check.update(t, flow.replace(target=soft))
+      return check.gradient(t, flow), *check.update(t, flow), mixed
+
+    slopes, out, state, mixed = everything(flow, check.softmax(LOGITS))
   np.testing.assert_allclose(slopes, check.softmax(LOGITS) - graph[Y], atol=1e-12)
   np.testing.assert_allclose(out.target, graph[Y], atol=1e-12)
   np.testing.assert_allclose(mixed.target, check.softmax(LOGITS) @ graph, atol=1e-12)
   np.testing.assert_array_equal(state.graph, graph)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def recipe(form, rate=0.0):
+  return jax.device_get(_recipe(form, rate))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _recipe(form, rate):
   return architectures.webly_rounds(
     NETWORK, TX, HARD, easy=EASY, key=KEY, epochs=5, fine_tune_epochs=3, batch_size=4, form=form,
     channel_tx=optax.sgd(rate),
   )  # fmt: skip
+
+
+confusion = jax.jit(architectures.confusion)
 
 
 @functools.cache
@@ -72,7 +80,7 @@ def first_stage():
     state, log = rfjax.fit(NETWORK, rfjax.chain(), TX, EASY, key=key, epochs=5, batch_size=4)
     return state, log, rfjax.predict(NETWORK, state, HARD).log_probs
 
-  return run(jax.random.split(KEY)[0])
+  return jax.device_get(run(jax.random.split(KEY)[0]))
 
 
 def test_the_second_stage_starts_from_what_the_first_says_of_the_hard_rows():
@@ -86,8 +94,7 @@ def test_the_second_stage_starts_from_what_the_first_says_of_the_hard_rows():
 def test_the_channel_starts_as_the_confusion_of_the_hard_rows(check):
   state, _ = recipe("channel")
   _, _, said = first_stage()
-  confusion = architectures.confusion(said, jnp.asarray(Y))
-  np.testing.assert_allclose(jax.nn.softmax(state.method.params), confusion, rtol=1e-4)
+  np.testing.assert_allclose(check.softmax(state.method.params), confusion(said, Y), rtol=1e-4)
   moved = recipe("channel", 0.5)[0].method.params
   assert np.abs(moved - state.method.params).max() > 1e-3
 
@@ -99,10 +106,10 @@ def test_the_fine_tuning_goes_on_from_the_first_network(form):
   graph = by_hand(np.exp(said), Y)
   method = architectures.webly(graph)
   if form == "channel":
-    method = architectures.s_model(architectures.confusion(said, jnp.asarray(Y)), optax.sgd(0.0))
+    method = architectures.s_model(confusion(said, Y), optax.sgd(0.0))
   settings = {"key": jax.random.split(KEY)[1], "epochs": 3, "batch_size": 4}
   again = lambda params: rfjax.fit(NETWORK, method, TX, HARD, params=params, **settings)
-  state_again, log_again = jax.jit(again)(start.params)
+  state_again, log_again = jax.device_get(jax.jit(again)(start.params))
   np.testing.assert_allclose(log.risk[5:], log_again.risk, rtol=1e-4)
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
   jax.tree.map(close, state.params, state_again.params)
@@ -110,7 +117,8 @@ def test_the_fine_tuning_goes_on_from_the_first_network(form):
 
 def test_statistics_of_the_first_stage_stay():
   network = counting_network(2, CLASSES)
-  state, _ = architectures.webly_rounds(network, TX, HARD, easy=EASY, key=KEY, epochs=5)
+  run = lambda: architectures.webly_rounds(network, TX, HARD, easy=EASY, key=KEY, epochs=5)
+  state, _ = jax.jit(run)()
   assert state.stats == 10
 
 

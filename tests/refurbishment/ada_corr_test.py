@@ -1,7 +1,6 @@
 """AdaCorr: labels against a loop over rows, and the retroactive loss against its matrices."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -33,6 +32,14 @@ def make(settings):
 
 
 start, update, refresh = stages(make, dataset)
+
+
+@jax.jit
+def served(rows, logits, columns):
+  return dataset().take(rows).fill(logits).replace(**columns)
+
+
+filled = jax.jit(lambda logits: dataset().fill(logits))
 
 
 class Loop:
@@ -79,7 +86,7 @@ SETTINGS = [(3, 1.2, 0.1, 1.0, 2, 4), (0, 1.0, 0.0, 0.5, 1, 5), (2, 2.0, 0.5, 0.
 def test_labels_and_penalty_are_those_of_the_loop(settings):
   rng, loop, seen = np.random.default_rng(3), Loop(*settings), []
   with jax.enable_x64(True):
-    data, state = dataset().fill(jnp.zeros((ROWS, CLASSES))), start(settings)
+    data, state = filled(np.zeros((ROWS, CLASSES))), start(settings)
     belief = rng.normal(size=(ROWS, CLASSES))
     for epoch in range(10):
       state = refresh(settings, data, state, epoch)
@@ -92,9 +99,8 @@ def test_labels_and_penalty_are_those_of_the_loop(settings):
       for some in np.append(rng.permutation(rows), [ROWS] * 2).reshape(3, 4):
         logits = 2 * np.append(belief, np.zeros((1, CLASSES)), 0)[some]
         keep, weight = rng.choice([0.0, 0.5, 1.0], 4) * (some < ROWS), rng.choice([0.5, 2.0], 4)
-        flow = dataset().take(jnp.asarray(some)).fill(jnp.asarray(logits))
-        flow = flow.replace(keep=jnp.asarray(keep), weight=jnp.asarray(weight))
-        out, state = update(settings, flow.replace(penalty=jnp.asarray(0.25)), state, epoch)
+        columns = {"keep": keep, "weight": weight, "penalty": np.asarray(0.25)}
+        out, state = update(settings, served(some, logits, columns), state, epoch)
         np.testing.assert_array_equal(out.target, np.eye(CLASSES)[np.append(loop.labels, 0)[some]])
         expected = 0.25 + loop.penalty(some, logits, keep, weight, epoch)
         np.testing.assert_allclose(out.penalty, expected, rtol=1e-10)
@@ -103,14 +109,14 @@ def test_labels_and_penalty_are_those_of_the_loop(settings):
             loop.record[i, epoch % WINDOW] = z
   changes = (np.diff(seen, axis=0) != 0).sum(1)
   assert (changes > 0).sum() > 1 and changes[: settings[0]].sum() == 0
-  assert state.labels[4] == Y[4]
+  assert np.asarray(state.labels)[4] == Y[4]
 
 
 def test_the_ratio_grows_by_the_schedule():
   settings = (2, 1.2, 0.1, 0.0, 0, 40)
   ratios = 1.15 + 0.1 * np.arange(ROWS)  # of the next label to the given one
   logits = np.log(ratios)[:, None] * np.eye(CLASSES)[(Y + 1) % CLASSES]
-  flow = dataset().fill(jnp.asarray(logits, jnp.float32))
+  flow = filled(logits.astype(np.float32))
   _, seen = update(settings, flow, start(settings), 0)
   for epoch in range(1, 9):
     flipped = np.asarray(refresh(settings, flow, seen, epoch).labels) != Y
@@ -119,7 +125,7 @@ def test_the_ratio_grows_by_the_schedule():
 
 
 def test_an_infinite_ratio_changes_no_label_and_without_the_retroactive_loss_is_cross_entropy():
-  never = (0, jnp.inf, 0.02, 0.0, 0, 40)
+  never = (0, np.inf, 0.02, 0.0, 0, 40)
 
   @jax.jit
   def both(settings):
@@ -129,7 +135,7 @@ def test_an_infinite_ratio_changes_no_label_and_without_the_retroactive_loss_is_
     )  # fmt: skip
     return fit(make(settings)), fit(rfjax.chain())
 
-  (state, log), (plain, plain_log) = both(never)
+  (state, log), (plain, plain_log) = jax.device_get(both(never))
   np.testing.assert_array_equal(state.method.labels, Y)
   np.testing.assert_allclose(log.risk, plain_log.risk, rtol=1e-5)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), state.params, plain.params)
@@ -140,10 +146,10 @@ def test_the_gradient_pulls_to_the_label_in_use_and_to_the_anchor():
   settings = (0, 1.0, 0.0, 1.0, 0, 40)
   logits = 2 * RNG.normal(size=(ROWS, CLASSES))
   p = np.exp(log_softmax(logits))
-  flow = dataset().fill(jnp.asarray(logits, jnp.float32))
+  flow = filled(logits.astype(np.float32))
   state = refresh(settings, flow, update(settings, flow, start(settings), 0)[1], 1)
   objective = lambda z: update(settings, dataset().fill(z), state, 1)[0].objective
-  found = jax.grad(objective)(flow.logits)
+  found = jax.jit(jax.grad(objective))(flow.logits)
   retro = np.where(np.eye(CLASSES)[Y], 0.9 - 1e-4 / (CLASSES - 1), 1e-4)
   pull = np.eye(CLASSES)[p.argmax(1)] + retro
   np.testing.assert_allclose(found, (pull.sum(1)[:, None] * p - pull) / ROWS, atol=1e-6)

@@ -1,7 +1,6 @@
 """The mixture of two beta distributions against NumPy, and its posterior's shape."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,6 +8,9 @@ from scipy import stats
 from rfjax import refurbishment
 
 RNG = np.random.default_rng(0)
+
+
+fit = jax.jit(refurbishment.beta_mixture, static_argnames="steps")
 
 
 def draws(count=400, lower=(2.0, 9.0), upper=(6.0, 3.0), share=0.35, rng=RNG):
@@ -44,12 +46,12 @@ def test_the_fit_is_that_of_the_loops(steps):
   for seed in range(3):
     values, _ = draws(rng=np.random.default_rng(seed))
     with jax.enable_x64(True):
-      found = refurbishment.beta_mixture(jnp.asarray(values), steps=steps)
+      found = fit(values, steps=steps)
     wanted = reference(values, steps)
     assert wanted[1][0] / wanted[2][0] < wanted[1][1] / wanted[2][1]
     for one, two in zip((found.weights, found.alphas, found.betas), wanted, strict=True):
       np.testing.assert_allclose(one, two, rtol=1e-9)
-    short = refurbishment.beta_mixture(jnp.asarray(values, jnp.float32), steps=steps)
+    short = fit(values.astype(np.float32), steps=steps)
     np.testing.assert_allclose(short.alphas, wanted[1], rtol=2e-3)
     np.testing.assert_allclose(short.weights, wanted[0], rtol=2e-3)
 
@@ -65,12 +67,17 @@ def test_the_posterior_is_bayes_and_stays_at_its_maximum():
   ratio[top:] = ratio[top]
   bottom = ratio[:top].argmin()
   assert bottom == 0
+
+  @jax.jit
+  def curves(values, grid):
+    found = refurbishment.beta_mixture(values)
+    posteriors = [refurbishment.beta_posterior(found, at) for at in (grid, values)]
+    return found.posterior, *posteriors
+
   with jax.enable_x64(True):
-    found = refurbishment.beta_mixture(jnp.asarray(values))
-    curve = refurbishment.beta_posterior(found, jnp.asarray(grid))
-    at_values = refurbishment.beta_posterior(found, jnp.asarray(values))
+    posterior, curve, at_values = jax.device_get(curves(values, grid))
   np.testing.assert_allclose(curve, ratio, atol=1e-6)
-  np.testing.assert_allclose(found.posterior, at_values, rtol=1e-12)
+  np.testing.assert_allclose(posterior, at_values, rtol=1e-12)
   assert (np.diff(curve) >= -1e-12).all()
 
 
@@ -82,7 +89,7 @@ def test_the_table_of_the_authors_is_a_coarse_form_of_it():
   table = high / (low + high + 1e-12)
   table[table.argmax() :] = table.max()
   looked_up = table[np.minimum((100 * values).astype(int), 99)]
-  found = refurbishment.beta_mixture(jnp.asarray(values, jnp.float32)).posterior
+  found = np.asarray(fit(values.astype(np.float32), steps=10).posterior)
   assert np.abs(found - looked_up).max() < 0.06 and np.abs(found - looked_up).mean() < 0.01
 
 
@@ -93,11 +100,12 @@ def test_no_posterior_ever_falls():
     ((2.0, 5.0), (3.0, 2.0)),  # neither
     ((3.0, 3.0), (3.0, 3.0)),  # one and the same
   ]
-  grid = jnp.linspace(0.001, 0.999, 500)
+  grid, posterior = np.linspace(0.001, 0.999, 500), jax.jit(refurbishment.beta_posterior)
+  grid = grid.astype(np.float32)
   for lower, upper in shapes:
-    a, b = jnp.array([lower[0], upper[0]]), jnp.array([lower[1], upper[1]])
-    mixture = refurbishment.BetaMixture(jnp.array([0.6, 0.4]), a, b, grid)
-    curve = np.asarray(refurbishment.beta_posterior(mixture, grid))
+    a, b = np.array([lower, upper], np.float32).T
+    mixture = refurbishment.BetaMixture(np.array([0.6, 0.4], np.float32), a, b, grid)
+    curve = np.asarray(posterior(mixture, grid))
     assert (np.diff(curve) >= -1e-6).all() and (curve >= 0).all() and (curve <= 1).all()
     raw = [w * stats.beta.pdf(grid, *s) for w, s in ((0.6, lower), (0.4, upper))]
     raw = raw[1] / (raw[0] + raw[1])
@@ -108,7 +116,7 @@ def test_no_posterior_ever_falls():
 def test_it_finds_the_distributions_it_was_drawn_from():
   rng = np.random.default_rng(3)
   values, high = draws(20_000, rng=rng)
-  found = refurbishment.beta_mixture(jnp.asarray(values, jnp.float32), steps=200)
+  found = fit(values.astype(np.float32), steps=200)
   np.testing.assert_allclose(found.weights, [0.65, 0.35], atol=0.03)
   np.testing.assert_allclose(found.alphas, [2.0, 6.0], rtol=0.15)
   np.testing.assert_allclose(found.betas, [9.0, 3.0], rtol=0.15)
@@ -118,15 +126,18 @@ def test_it_finds_the_distributions_it_was_drawn_from():
 def test_rows_outside_the_mask_do_not_count_but_have_a_posterior():
   values, _ = draws(60)
   mask = RNG.random(60) < 0.6
-  fit = jax.jit(refurbishment.beta_mixture)
-  some = fit(jnp.asarray(values, jnp.float32), jnp.asarray(mask))
-  wild = np.where(mask, values, 0.77).astype(np.float32)
-  other = fit(jnp.asarray(wild), jnp.asarray(mask))
+
+  @jax.jit
+  def both(values, mask):
+    some = refurbishment.beta_mixture(values, mask)
+    return some, refurbishment.beta_posterior(some, values)
+
+  some, every = both(values.astype(np.float32), mask)
+  other, _ = both(np.where(mask, values, 0.77).astype(np.float32), mask)
   w, a, _ = reference(values[mask], 10)
   np.testing.assert_allclose(some.weights, w, rtol=1e-3)
   np.testing.assert_allclose(some.alphas, a, rtol=1e-3)
   np.testing.assert_array_equal(some.betas, other.betas)
-  every = refurbishment.beta_posterior(some, jnp.asarray(values, jnp.float32))
   np.testing.assert_allclose(some.posterior, every, rtol=1e-5)
 
 
@@ -138,7 +149,7 @@ def test_degenerate_values_give_finite_fits():
   ])  # fmt: skip
   mask = np.ones(values.shape, bool)
   masks = np.concatenate([mask, np.zeros_like(mask), np.arange(8) == 2 & mask])
-  found = fit(jnp.asarray(np.tile(values, (3, 1)), jnp.float32), jnp.asarray(masks))
+  found = jax.device_get(fit(np.tile(values, (3, 1)).astype(np.float32), masks))
   for leaf in found:
     assert np.isfinite(leaf).all()
   np.testing.assert_allclose(found.weights.sum(1), 1, rtol=1e-5)
@@ -152,11 +163,11 @@ def test_a_value_far_from_both_counts_for_both():
   densities = density(values[-1:], (weights, alphas, betas))
   assert max(densities)[0] < 1e-12
   with jax.enable_x64(True):
-    found = refurbishment.beta_mixture(jnp.asarray(values))
+    found = fit(values)
   np.testing.assert_allclose(found.alphas, alphas, rtol=1e-6)  # jax's betaln is no better from 8 on
 
 
 @pytest.mark.parametrize("steps", [0, 1.5])
 def test_steps_out_of_range_are_refused(steps):
   with pytest.raises(ValueError, match="steps must"):
-    refurbishment.beta_mixture(jnp.array([0.1, 0.2]), steps=steps)
+    refurbishment.beta_mixture(np.array([0.1, 0.2]), steps=steps)

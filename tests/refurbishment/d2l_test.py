@@ -22,6 +22,9 @@ def dataset():
   return rfjax.Batch.from_arrays(X, Y, num_classes=CLASSES)
 
 
+lid = jax.jit(refurbishment.lid, static_argnums=1)
+
+
 def dimension(features, k):
   """The estimate of each row, by a sorted list of distances."""
   result = []
@@ -36,13 +39,13 @@ def dimension(features, k):
 @pytest.mark.parametrize("rows, k", [(30, 20), (30, 2), (6, 20)])
 def test_dimensions_are_those_of_sorted_distances(rows, k):
   features = RNG.normal(size=(rows, 5))
-  found = refurbishment.lid(jnp.asarray(features, jnp.float32), k)
+  found = lid(features.astype(np.float32), k)
   np.testing.assert_allclose(found, dimension(features, k), rtol=1e-4)
 
 
 def test_near_neighbours_far_from_the_origin_keep_their_distances():
   features = np.float32(1000 + 1e-2 * RNG.normal(size=(20, 3)))
-  found = refurbishment.lid(jnp.asarray(features), 5)
+  found = lid(features, 5)
   np.testing.assert_allclose(found, dimension(features.astype(np.float64), 5), rtol=1e-4)
 
 
@@ -52,7 +55,7 @@ def test_the_dimension_of_uniform_points_in_a_ball(d):
   points = rng.normal(size=(n, d))
   points *= (rng.random(n) ** (1 / d) / np.linalg.norm(points, axis=1))[:, None]
   inner = np.linalg.norm(points, axis=1) < 0.5
-  found = np.asarray(refurbishment.lid(jnp.asarray(points, jnp.float32), k))[inner]
+  found = np.asarray(lid(points.astype(np.float32), k))[inner]
   # The logarithms are a Gamma(k - 1) of rate d, whose reciprocal has the mean d / (k - 2).
   np.testing.assert_allclose(found.mean() * (k - 2) / k, d, rtol=0.06)
 
@@ -60,14 +63,14 @@ def test_the_dimension_of_uniform_points_in_a_ball(d):
 def test_masked_rows_are_no_neighbours_and_equal_rows_are_finite_where_some_differ():
   features = RNG.normal(size=(12, 3)).astype(np.float32)
   mask = np.arange(12) % 4 != 1
-  found = refurbishment.lid(jnp.asarray(features), 4, mask=jnp.asarray(mask))
+  found = np.asarray(lid(features, 4, mask=mask))
   np.testing.assert_allclose(found[mask], dimension(features[mask].astype(float), 4), rtol=1e-4)
   twice = np.repeat(features[:4], 3, 0)
-  assert np.isfinite(refurbishment.lid(jnp.asarray(twice), 5)).all()
-  for alike in (jnp.ones((6, 2)), jnp.eye(6)):
-    assert np.isposinf(jax.jit(refurbishment.lid, static_argnums=1)(alike, 3)).all()
+  assert np.isfinite(lid(twice, 5)).all()
+  for alike in (np.ones((6, 2), np.float32), np.eye(6, dtype=np.float32)):
+    assert np.isposinf(lid(alike, 3)).all()
   with pytest.raises(ValueError, match="features must have at least 2 rows"):
-    refurbishment.lid(jnp.ones((1, 2)))
+    refurbishment.lid(np.ones((1, 2)))
 
 
 # A network whose features have the dimension that an epoch asks for: the forward pass is a stub.
@@ -92,8 +95,14 @@ def refresh(deviations, data, features, state, key, epoch):
 
 
 @jax.jit
-def update(flow, state):
-  return make().update(flow, state, ())[0]
+def updated(logits, target, state):
+  """The targets of a batch that comes with other ones."""
+  return make().update(dataset().fill(logits).replace(target=target), state, ())[0].target
+
+
+@jax.jit
+def begun():
+  return make().init(dataset(), key=KEY, spec=None)
 
 
 class Loop:
@@ -125,10 +134,10 @@ def _features():
 @pytest.mark.parametrize("deviations", [2.0, 0.5, -3.0])
 def test_the_turning_point_and_the_labels_are_those_of_the_loop(deviations):
   order = _order(KEY)
-  loop, state = Loop(deviations), make().init(dataset(), key=KEY, spec=None)
+  loop, state = Loop(deviations), begun()
   for epoch in range(EPOCHS):
     features = _features()[epoch]
-    state = refresh(deviations, dataset(), jnp.asarray(features), state, KEY, epoch)
+    state = jax.device_get(refresh(deviations, dataset(), features, state, KEY, epoch))
     lids = np.array([dimension(features[rows].astype(float), 4) for rows in order])
     finite = np.isfinite(lids)
     assert finite.any() == (epoch != 3) and finite.all() == (epoch not in (3, 6))
@@ -138,39 +147,48 @@ def test_the_turning_point_and_the_labels_are_those_of_the_loop(deviations):
     np.testing.assert_allclose(state.alpha, loop.alpha, rtol=1e-4)
     assert state.turned == loop.turned
     logits, before = RNG.normal(size=(ROWS, CLASSES)), RNG.dirichlet(np.ones(CLASSES), ROWS)
-    flow = dataset().fill(jnp.asarray(logits, jnp.float32)).replace(target=jnp.asarray(before))
+    found = updated(logits.astype(np.float32), before.astype(np.float32), state)
     expected = loop.alpha * before + (1 - loop.alpha) * np.eye(CLASSES)[logits.argmax(1)]
-    np.testing.assert_allclose(update(flow, state).target, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
   assert loop.turned >= WARMUP + WINDOW
 
 
 @pytest.mark.parametrize("factor, rises", [(0.99, True), (1.01, False)])
 def test_the_turning_point_is_sharp(factor, rises):
-  start, features = make().init(dataset(), key=KEY, spec=None), jnp.asarray(_features()[0])
+  start, features = jax.device_get(begun()), _features()[0]
   epoch = WARMUP + WINDOW
-  newest = refresh(2.0, dataset(), features, start, KEY, 0).lids[-1]
+  newest = np.asarray(refresh(2.0, dataset(), features, start, KEY, 0).lids)[-1]
   # m - u, m and m + u have a standard deviation of sqrt(2 / 3) u.
   middle, width = 0.5 * newest, factor * 0.25 * newest / np.sqrt(2 / 3)
-  lids = jnp.stack([100 * newest, middle - width, middle, middle + width])
+  lids = np.stack([100 * newest, middle - width, middle, middle + width]).astype(np.float32)
   for at, expected in ((epoch, epoch if rises else -1), (epoch - 1, -1)):
     after = refresh(2.0, dataset(), features, start._replace(lids=lids), KEY, at)
     assert after.turned == expected
 
 
-def _order(key, method=None, valid=True):
-  """The two batches that a key draws, as its forward pass sees them."""
-  method = make() if method is None else method
+@functools.partial(jax.jit, static_argnums=0)
+def drawn(method, key, valid):
+  """The rows of which the forward pass of a refresh is asked."""
   seen = []
 
   def forward(params, rows):
-    seen.append(np.asarray(rows.index))
+    seen.append(rows.index)
     return rows.fill(jnp.zeros((rows.num_rows, CLASSES)), jnp.ones((rows.num_rows, 2)))
 
   state = method.init(dataset(), key=KEY, spec=None)
   data = dataset().fill(jnp.zeros((ROWS, CLASSES)), jnp.ones((ROWS, 2)))
   data = data.replace(valid=data.valid & valid)
   method.refresh(data, state, (), key=key, epoch=0, forward=forward)
-  return seen[0].reshape(-1, 6)
+  return seen[0]
+
+
+METHOD = make()
+
+
+def _order(key, method=METHOD, valid=True):
+  """The two batches that a key draws, as its forward pass sees them."""
+  valid = np.broadcast_to(np.asarray(valid), ROWS)
+  return np.asarray(drawn(method, key, valid)).reshape(-1, 6)
 
 
 def test_rows_are_drawn_without_replacement_and_anew_by_key():
@@ -180,12 +198,11 @@ def test_rows_are_drawn_without_replacement_and_anew_by_key():
 
 
 def test_invalid_rows_are_drawn_last_and_do_not_count():
-  valid = jnp.arange(ROWS) < 8
-  features = jnp.asarray(RNG.normal(size=(ROWS, 4)), jnp.float32)
-  state = make().init(dataset(), key=KEY, spec=None)
-  wild = jnp.where(valid[:, None], features, 1e6)
-  data = dataset().replace(valid=valid)
-  one, two = (refresh(2.0, data, f, state, KEY, 0) for f in (features, wild))
+  valid = np.arange(ROWS) < 8
+  features = RNG.normal(size=(ROWS, 4)).astype(np.float32)
+  wild = np.where(valid[:, None], features, np.float32(1e6))
+  data = dataset().replace(valid=jnp.asarray(valid))
+  one, two = (jax.device_get(refresh(2.0, data, f, begun(), KEY, 0)) for f in (features, wild))
   np.testing.assert_array_equal(one.lids, two.lids)
   assert one.lids[-1] > 0
   assert (one.lids[:-1] == 0).all()
@@ -203,7 +220,7 @@ def test_runs_side_by_side_turn_at_their_own_times():
       epochs=9, batch_size=6, observe=lambda state, view: state.method,
     )  # fmt: skip
 
-  _, log = run(jnp.array([-jnp.inf, jnp.inf, 0.0]))
+  _, log = jax.device_get(run(np.array([-np.inf, np.inf, 0.0], np.float32)))
   turned = log.observed.turned[:, -1]
   assert turned[0] == WINDOW and turned[1] == -1
   assert (log.observed.alpha[1] == 1).all() and (log.observed.alpha[0, WINDOW:] < 1).all()
@@ -216,9 +233,9 @@ def test_what_it_needs_is_said():
   with pytest.raises(ValueError, match="d2l needs features"):
     rfjax.fit(architectures.logistic(CLASSES), make(), optax.sgd(0.1), dataset(), key=KEY, epochs=1)
   with pytest.raises(ValueError, match="neighbours must"):
-    refurbishment.lid(jnp.ones((5, 2)), 1)
+    refurbishment.lid(np.ones((5, 2)), 1)
   with pytest.raises(ValueError, match="features must"):
-    refurbishment.lid(jnp.ones(5), 2)
+    refurbishment.lid(np.ones(5), 2)
 
 
 @pytest.mark.parametrize(

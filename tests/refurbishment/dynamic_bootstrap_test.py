@@ -93,7 +93,18 @@ def test_targets_and_penalty_are_those_of_the_loops(hard):
     t = refurbishment.dynamic_bootstrap(hard=hard, warmup=EPOCH, strength=0.7, alpha=0.0)
     invalid = [3, 17]
     rows = np.setdiff1d(np.arange(ROWS), invalid)
-    state = jax.jit(functools.partial(refreshed, t))(dataset(invalid), jnp.asarray(logits(1)))
+    chosen = np.array([5, ROWS, 9, 20, 1, ROWS, 30, 31])
+    real = chosen < ROWS
+    z = logits(2)[np.minimum(chosen, ROWS - 1)]
+    soft = RNG.dirichlet(np.ones(CLASSES), len(chosen))
+
+    @jax.jit
+    def everything(first, z, soft):
+      state = refreshed(t, dataset(invalid), first)
+      flow = dataset().take(chosen).fill(z).replace(penalty=jnp.asarray(0.5), target=soft)
+      return state, flow, *updated(t, flow, state)
+
+    state, flow, out, same = jax.device_get(everything(logits(1), z, soft))
     fit = fitted(logits(1), rows)
     np.testing.assert_allclose([state.low, state.high], fit[1:], rtol=1e-12)
     for one, two in zip(state.mixture[:3], fit[0], strict=True):
@@ -101,13 +112,6 @@ def test_targets_and_penalty_are_those_of_the_loops(hard):
     np.testing.assert_allclose(
       np.clip(state.mixture.posterior, 1e-4, 1 - 1e-4), share(logits(1), Y, fit), atol=1e-6
     )
-    chosen = np.array([5, ROWS, 9, 20, 1, ROWS, 30, 31])
-    real = chosen < ROWS
-    z = logits(2)[np.minimum(chosen, ROWS - 1)]
-    soft = RNG.dirichlet(np.ones(CLASSES), len(chosen))
-    flow = dataset().take(jnp.asarray(chosen)).fill(jnp.asarray(z))
-    flow = flow.replace(penalty=jnp.asarray(0.5), target=jnp.asarray(soft))
-    out, same = jax.jit(lambda f, s: updated(t, f, s))(flow, state)
   jax.tree.map(np.testing.assert_array_equal, same, state)
   p, b = softmax(z[real]), share(z[real], Y[chosen[real]], fit)[:, None]
   assert b.min() < 0.2 and b.max() > 0.8
@@ -119,21 +123,28 @@ def test_targets_and_penalty_are_those_of_the_loops(hard):
 
 
 def test_the_target_holds_no_gradient():
-  z = jnp.asarray(logits(2), jnp.float32)
-  for hard in (True, False):
+
+  def both(hard, first, z):
     t = refurbishment.dynamic_bootstrap(hard=hard, warmup=0, strength=0.0)
-    state = refreshed(t, dataset(), jnp.asarray(logits(1), jnp.float32))
-    run = lambda z, t=t, state=state: updated(t, dataset().fill(z), state)[0]
+    state = refreshed(t, dataset(), first)
+    run = lambda z: updated(t, dataset().fill(z), state)[0]
     slope = jax.grad(lambda z: run(z).objective)(z)
-    expected = (jax.nn.softmax(z) - run(z).target) / ROWS
+    return slope, (jax.nn.softmax(z) - run(z).target) / ROWS
+
+  first, z = logits(1).astype(np.float32), logits(2).astype(np.float32)
+  for slope, expected in jax.jit(lambda *of: [both(hard, *of) for hard in (True, False)])(first, z):
     np.testing.assert_allclose(slope, expected, atol=1e-6)
 
 
 def test_the_defaults_are_the_authors():
   t = refurbishment.dynamic_bootstrap()
-  z = jnp.asarray(logits(1), jnp.float32)
-  state = refreshed(t, dataset(), z)
-  before, after = (updated(t, dataset().fill(z), state, epoch=e)[0] for e in (104, 105))
+
+  @jax.jit
+  def both(z):
+    state = refreshed(t, dataset(), z)
+    return [updated(t, dataset().fill(z), state, epoch=e)[0] for e in (104, 105)]
+
+  before, after = jax.device_get(both(logits(1).astype(np.float32)))
   np.testing.assert_array_equal(before.target, np.eye(CLASSES)[Y])
   assert before.penalty == 0
   b = share(logits(1), Y, fitted(logits(1), np.arange(ROWS)))[:, None]
@@ -143,21 +154,27 @@ def test_the_defaults_are_the_authors():
   assert t.writes == ("target", "penalty")
 
 
+@jax.jit
+def mixed_and_plain(params, epoch):
+  """What a mixing method makes of unit rows, and the targets of one that does not mix."""
+  make = functools.partial(refurbishment.dynamic_bootstrap, warmup=EPOCH, strength=0.7)
+  data = rfjax.Batch.from_arrays(np.eye(ROWS, dtype=np.float32), Y, num_classes=CLASSES)
+  state, flow = refreshed(make(), data, params), linear(params, data)
+  mixed, plain = (
+    updated(t, flow, state, params, epoch, linear)[0] for t in (make(alpha=4.0), make())
+  )
+  return mixed, plain.target
+
+
 @pytest.mark.parametrize("epoch", [0, EPOCH])
 def test_mixing_comes_after_the_targets_and_before_the_penalty(epoch):
   """Rows of the unit matrix show in what shares they were mixed."""
   t = refurbishment.dynamic_bootstrap(warmup=EPOCH, strength=0.7, alpha=4.0)
-  plain = refurbishment.dynamic_bootstrap(warmup=EPOCH, strength=0.7)
   assert set(t.writes) == {"logits", "log_probs", "target", "penalty"}
-  data = rfjax.Batch.from_arrays(np.eye(ROWS, dtype=np.float32), Y, num_classes=CLASSES)
-  params = jnp.asarray(logits(1), jnp.float32)
-  state = refreshed(plain, data, params)
-  flow = linear(params, data)
-  alone, _ = updated(plain, flow, state, params, epoch, linear)
-  out, _ = jax.jit(lambda f, s: updated(t, f, s, params, epoch, linear))(flow, state)
+  out, alone = jax.device_get(mixed_and_plain(logits(1).astype(np.float32), epoch))
   mixing = np.asarray(out.x, float)
   assert 1 < (mixing > 0).sum(1).max() and not np.allclose(mixing, np.eye(ROWS))
-  np.testing.assert_allclose(out.target, mixing @ np.asarray(alone.target), atol=1e-6)
+  np.testing.assert_allclose(out.target, mixing @ alone, atol=1e-6)
   np.testing.assert_allclose(out.log_probs, np.log(softmax(mixing @ logits(1))), atol=1e-5)
   expected = 0.7 * prior(softmax(mixing @ logits(1))) if epoch else 0.0
   np.testing.assert_allclose(out.penalty, expected, rtol=1e-4, atol=1e-7)
@@ -191,7 +208,7 @@ def test_a_run_finds_and_corrects_the_wrong_labels():
     architectures.logistic(), rfjax.chain(t), optax.sgd(0.3), data, key=KEY, epochs=30,
     batch_size=20,
   ))  # fmt: skip
-  state, log = run(data)
+  state, log = jax.device_get(run(data))
   posterior = state.method[0].mixture.posterior
   np.testing.assert_array_equal(np.asarray(posterior) > 0.5, wrong)
   assert (log.penalty[:10] == 0).all() and (log.penalty[10:] > 0).all()

@@ -90,10 +90,11 @@ def test_the_hypergradient_is_exact(skip):
   tx = optax.sgd(1.0)
   t = refurbishment.mlc(RATE, tx=tx, hidden=5, embedding=2, skip=skip)
   with jax.enable_x64(True):
-    params, _ = MLP.init(KEY, X)
-    state = start(t, dataset())
+    params, phi = jax.device_get(
+      jax.jit(lambda: (MLP.init(KEY, X)[0], start(t, dataset()).params))()
+    )
     noise = np.random.default_rng(2)
-    phi = jax.tree.map(lambda v: v + 0.3 * noise.normal(size=v.shape), state.params)
+    phi = jax.tree.map(lambda v: v + 0.3 * noise.normal(size=v.shape), phi)
 
     @jax.jit
     def everything(params, phi):
@@ -102,43 +103,43 @@ def test_the_hypergradient_is_exact(skip):
       exact = jax.grad(lambda phi: after_a_virtual_step(phi, params, flow, skip))(phi)
       return flow, out, new.params, exact
 
-    flow, out, new, exact = everything(params, phi)
+    flow, out, new, exact = jax.device_get(everything(params, phi))
     taken = jax.tree.map(lambda old, new: old - new, phi, new)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-14), taken, exact)
     value = jax.jit(lambda phi: after_a_virtual_step(phi, params, flow, skip))
     leaves, structure = jax.tree.flatten(phi)
     for at, (leaf, slope) in enumerate(zip(leaves, jax.tree.leaves(taken), strict=True)):
       spot, h = np.unravel_index(np.abs(slope).argmax(), leaf.shape), 1e-4
+      unit = np.zeros(leaf.shape)
+      unit[spot] = h
       moved = [
-        value(structure.unflatten([*leaves[:at], leaf.at[spot].add(s), *leaves[at + 1 :]]))
-        for s in (h, -h)
+        float(value(structure.unflatten([*leaves[:at], leaf + step, *leaves[at + 1 :]])))
+        for step in (unit, -unit)
       ]
       quotient = (moved[0] - moved[1]) / (2 * h)
       assert abs(slope[spot]) > 1e-5
       np.testing.assert_allclose(quotient, slope[spot], rtol=1e-5)
   # The labels are those of the teacher before its step.
-  expected = teach(jax.tree.map(np.asarray, phi), np.asarray(flow.features), flow.y, skip)
+  expected = teach(phi, flow.features, flow.y, skip)
   np.testing.assert_allclose(out.target, expected, rtol=1e-10)
   for name in ("cost", "keep", "weight", "penalty"):
     np.testing.assert_array_equal(getattr(out, name), getattr(flow, name))
 
 
 def test_no_gradient_flows_through_the_target():
-  t, params = refurbishment.mlc(RATE, hidden=4, embedding=2), MLP.init(KEY, X)[0]
-  state = start(t, dataset())
+  t = refurbishment.mlc(RATE, hidden=4, embedding=2)
 
   def run(params):
-    out, _ = update(t, forward(params, dataset()), params, state)
-    return jnp.sum(out.target * jnp.arange(24.0).reshape(8, 3))
+    out, _ = update(t, forward(params, dataset()), params, start(t, dataset()))
+    return jnp.sum(out.target * np.arange(24.0).reshape(8, 3))
 
-  for leaf in jax.tree.leaves(jax.jit(jax.grad(run))(params)):
+  for leaf in jax.tree.leaves(jax.jit(lambda: jax.grad(run)(MLP.init(KEY, X)[0]))()):
     np.testing.assert_array_equal(leaf, 0)
 
 
 def test_the_teacher_starts_as_the_authors_have_it():
-  t = refurbishment.mlc()
-  state = start(t, dataset(), width=64)
-  phi = jax.tree.map(np.asarray, state.params)
+  begin = lambda **settings: start(refurbishment.mlc(**settings), dataset(), width=64).params
+  phi, gated = jax.device_get(jax.jit(lambda: (begin(), begin(skip=True)))())
   assert phi["embedding"].shape == (3, 128)
   shapes = [layer["kernel"].shape for layer in phi["layers"]]
   assert shapes == [(192, 128), (128, 128), (128, 3)]
@@ -148,15 +149,15 @@ def test_the_teacher_starts_as_the_authors_have_it():
     assert not layer["bias"].any()
   far = np.sqrt(6 / (3 + 128))
   assert 0.95 * far < np.abs(phi["embedding"]).max() <= far
-  gated = start(refurbishment.mlc(skip=True), dataset()).params
   assert gated["layers"][-1]["kernel"].shape == (128, 4)
 
 
 def test_the_default_step_is_that_of_amsgrad_and_the_rate_may_be_a_schedule():
-  params, _ = MLP.init(KEY, X)
-  flow, schedule = forward(params, dataset()), optax.piecewise_constant_schedule(0.5, {3: 0.0})
+  schedule = optax.piecewise_constant_schedule(0.5, {3: 0.0})
 
   def moved(rate, step):
+    params, _ = MLP.init(KEY, X)
+    flow = forward(params, dataset())
     t = refurbishment.mlc(rate, hidden=4, embedding=2)
     state = start(t, dataset())
     new = update(t, flow, params, state, step=step)[1]
@@ -178,9 +179,14 @@ def test_a_run_corrects_labels():
   t = refurbishment.mlc(
     0.5, tx=optax.adam(0.02), hidden=16, embedding=4, trusted_batch_size=6, skip=True
   )
-  state, log = rfjax.fit(MLP, t, optax.sgd(0.5), data, key=KEY, epochs=40, batch_size=30)
-  flow = rfjax.predict(MLP, state, data)
-  target = update(t, flow, state.params, state.method)[0].target
+
+  @jax.jit
+  def run(data):
+    state, log = rfjax.fit(MLP, t, optax.sgd(0.5), data, key=KEY, epochs=40, batch_size=30)
+    flow = rfjax.predict(MLP, state, data)
+    return log, update(t, flow, state.params, state.method)[0].target
+
+  log, target = jax.device_get(run(data))
   assert (target.argmax(-1) == truth)[wrong].mean() > 0.9
   assert np.isfinite(log.risk).all()
 

@@ -42,6 +42,7 @@ def uneven(params):
   return forward(params, flow.replace(keep=keep))
 
 
+@jax.jit
 def weights(seed):
   """Weights of the network that are none of its own initial ones."""
   return MLP.init(jax.random.key(seed), X)[0]
@@ -51,13 +52,15 @@ def by_definition(params, teacher, flow, targets, first_order=False):
   """The mean over the sets of labels of KL(teacher || network after a step on them)."""
   share = flow.keep / jnp.sum(flow.keep)
   log_probs = lambda p: jax.nn.log_softmax(MLP.apply(p, (), flow.x, key=None, train=True)[0])
-  said, total = jax.nn.softmax(MLP.apply(teacher, (), flow.x, key=None, train=True)[0]), 0.0
-  for target in targets:
-    gradient = jax.grad(lambda p, t=target: -jnp.sum(share[:, None] * t * log_probs(p)))(params)
+  said = jax.nn.softmax(MLP.apply(teacher, (), flow.x, key=None, train=True)[0])
+
+  def one(target):
+    gradient = jax.grad(lambda p: -jnp.sum(share[:, None] * target * log_probs(p)))(params)
     gradient = jax.lax.stop_gradient(gradient) if first_order else gradient
     ahead = jax.tree.map(lambda p, g: p - RATE * g, params, gradient)
-    total += jnp.sum(share[:, None] * said * (jnp.log(said) - log_probs(ahead)))
-  return total / len(targets)
+    return jnp.sum(share[:, None] * said * (jnp.log(said) - log_probs(ahead)))
+
+  return jnp.mean(jax.vmap(one)(targets))
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -76,9 +79,16 @@ def test_the_penalty_and_its_gradient_are_those_of_the_definition(order):
       (value, (flow, out, now)), slope = jax.value_and_grad(penalty, has_aux=True)(params, old)
       targets = synthetic_targets(flow, flow.features, KEY, SETS, RELABEL, 3)
       exact = jax.value_and_grad(by_definition)(params, now, flow, targets, order == 1)
-      return value, slope, exact, flow, out, now
 
-    value, slope, exact, flow, out, now = everything(params, teacher)
+      def moved(by):
+        last = {**params[1], "kernel": params[1]["kernel"].at[2, 1].add(by)}
+        return by_definition([*params[:1], last], now, flow, targets)
+
+      ahead, back = jax.vmap(moved)(jnp.asarray([1e-5, -1e-5]))
+      return value, slope, exact, flow, out, now, (ahead - back) / 2e-5
+
+    params, teacher = jax.device_get((params, teacher))
+    value, slope, exact, flow, out, now, quotient = jax.device_get(everything(params, teacher))
     np.testing.assert_allclose(value - 0.25, 0.7 * exact[0], rtol=1e-10)
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, 0.7 * b, rtol=1e-8, atol=1e-14), slope, exact[1]
@@ -87,15 +97,6 @@ def test_the_penalty_and_its_gradient_are_those_of_the_definition(order):
       lambda new, old, p: np.testing.assert_allclose(new, 0.999 * old + 0.001 * p, rtol=1e-10),
       now, teacher, params,
     )  # fmt: skip
-    moved = jax.jit(
-      lambda s: by_definition(
-        [*params[:1], {**params[1], "kernel": params[1]["kernel"].at[2, 1].add(s)}],
-        now,
-        flow,
-        synthetic_targets(flow, flow.features, KEY, SETS, RELABEL, 3),
-      )
-    )
-    quotient = (moved(1e-5) - moved(-1e-5)) / 2e-5
   whole = np.isclose(quotient, exact[1][1]["kernel"][2, 1], rtol=1e-6)
   assert whole == (order == 2)  # one order less is no derivative
   for name in ("cost", "target", "keep", "weight"):
@@ -104,17 +105,18 @@ def test_the_penalty_and_its_gradient_are_those_of_the_definition(order):
 
 def test_synthetic_labels_are_those_of_near_rows():
   rng, sets, neighbors = np.random.default_rng(4), 400, 3
-  flow = uneven(weights(1))
-  features, keep = rng.normal(size=(ROWS, 2)).astype(np.float32), np.asarray(flow.keep) > 0
+  features = rng.normal(size=(ROWS, 2)).astype(np.float32)
   features[4] = features[5]  # the same place is no reason to be oneself
-  found = jax.jit(
-    lambda f, key: synthetic_targets(flow, f, key, sets, RELABEL, neighbors)
-  )(features, KEY)  # fmt: skip
-  sources = np.eye(ROWS, dtype=np.float32)
-  named = flow.replace(target=jnp.asarray(sources))
-  found_rows = jax.jit(
-    lambda f, key: synthetic_targets(named, f, key, sets, RELABEL, neighbors)
-  )(features, KEY)  # fmt: skip
+
+  @jax.jit
+  def everything(features, key):
+    flow = uneven(weights(1))
+    named = flow.replace(target=jnp.eye(ROWS))
+    draw = lambda flow: synthetic_targets(flow, features, key, sets, RELABEL, neighbors)
+    return flow, draw(flow), draw(named)
+
+  flow, found, found_rows = jax.device_get(everything(features, KEY))
+  keep = flow.keep > 0
   np.testing.assert_allclose(found, found_rows @ np.asarray(flow.target), atol=1e-6)
   source, own = np.asarray(found_rows).argmax(-1), np.arange(ROWS)
   changed = source != own
@@ -133,25 +135,33 @@ def test_synthetic_labels_are_those_of_near_rows():
 
 
 def test_few_rows_have_few_neighbours_and_one_has_none():
-  flow = forward(weights(1), dataset())
-  for rows, relabelled in ((2, 1), (1, 0)):
-    some = flow.replace(keep=jnp.zeros(ROWS).at[-rows:].set(1), target=jnp.eye(ROWS))
-    found = np.asarray(synthetic_targets(some, flow.features, KEY, 20, RELABEL, 10)).argmax(-1)
+  @jax.jit
+  def drawn():
+    flow = forward(weights(1), dataset())
+    two, one = (
+      flow.replace(keep=jnp.asarray(np.arange(ROWS) >= ROWS - n, float), target=jnp.eye(ROWS))
+      for n in (2, 1)
+    )
+    draw = lambda some, *more: synthetic_targets(some, flow.features, KEY, *more, 10)
+    return draw(two, 20, RELABEL), draw(one, 20, RELABEL), draw(one, 5, 1.0)
+
+  *few, whole = (np.asarray(found).argmax(-1) for found in drawn())
+  for found, rows, relabelled in zip(few, (2, 1), (1, 0), strict=True):
     assert (found != np.arange(ROWS)).sum(1).tolist() == [relabelled] * 20
     assert set(found[:, -1]) <= set(range(ROWS - rows, ROWS))
-  whole = np.asarray(synthetic_targets(some, flow.features, KEY, 5, 1.0, 10)).argmax(-1)
   np.testing.assert_array_equal(whole, np.tile(np.arange(ROWS), (5, 1)))
 
 
 def test_the_weight_ramps_up_and_the_teacher_starts_as_a_copy():
-  params, other = weights(1), weights(2)
-  flow = forward(params, dataset())
+  params, other = jax.device_get((weights(1), weights(2)))
 
   @jax.jit
-  def at(step, old):
+  def compiled(step, old):
+    flow = forward(params, dataset())
     out, new = update(make(), flow, params, refurbishment.MLNTState(old), step)
     return out.penalty, new.teacher
 
+  at = lambda *args: jax.device_get(compiled(*args))
   full, _ = at(50, params)
   assert full > 1e-3
   for step in range(12):
@@ -168,18 +178,19 @@ def test_the_weight_ramps_up_and_the_teacher_starts_as_a_copy():
 
 
 def test_given_features_take_the_place_of_the_network_s():
-  params = weights(1)
-  flow = uneven(params)
   given = np.random.default_rng(6).normal(size=(ROWS, 2)).astype(np.float32)
   t, mine = make(features=given), make()
-  state = refurbishment.MLNTState(weights(2))
-  rows = jnp.where(flow.valid, flow.index, 0)
-  swapped = flow.replace(features=jnp.asarray(given)[rows])
-  found, expected, other = jax.jit(
-    lambda: [
-      update(m, f, params, state)[0].penalty for m, f in ((t, flow), (mine, swapped), (mine, flow))
-    ]
-  )()
+
+  @jax.jit
+  def penalties():
+    params, state = weights(1), refurbishment.MLNTState(weights(2))
+    flow = uneven(params)
+    rows = jnp.where(flow.valid, flow.index, 0)
+    swapped = flow.replace(features=jnp.asarray(given)[rows])
+    cases = ((t, flow), (mine, swapped), (mine, flow))
+    return [update(m, f, params, state)[0].penalty for m, f in cases]
+
+  found, expected, other = jax.device_get(penalties())
   np.testing.assert_allclose(found, expected, rtol=1e-5)
   assert abs(found - other) > 1e-6
   with pytest.raises(ValueError, match=r"features must have one row .* \(3, 2\) for 9 rows"):
@@ -188,9 +199,12 @@ def test_given_features_take_the_place_of_the_network_s():
 
 def test_a_run_has_a_teacher_that_follows():
   method = rfjax.chain(make(start=2, full=6, decay=(0.5, 0.9)))
-  state, log = rfjax.fit(MLP, method, optax.sgd(0.1), dataset(), key=KEY, epochs=6, batch_size=5)
+  run = jax.jit(
+    lambda: rfjax.fit(MLP, method, optax.sgd(0.1), dataset(), key=KEY, epochs=6, batch_size=5)
+  )
+  state, log = jax.device_get(run())
   [mlnt] = state.method
-  distance = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), mlnt.teacher, state.params)
+  distance = jax.tree.map(lambda a, b: np.abs(a - b).max(), mlnt.teacher, state.params)
   assert 0 < max(jax.tree.leaves(distance)) < 0.1
   assert log.penalty[0] == 0 and (log.penalty[2:] > 0).all()
 

@@ -9,7 +9,7 @@ import rfjax
 from rfjax import architectures, refurbishment, selection
 
 EPOCHS, KEY = 8, jax.random.key(5)
-NETWORK, TX = architectures.mlp([8], 3), optax.adam(0.05)
+NETWORK, TX = architectures.logistic(3), optax.sgd(0.5)
 
 
 def points(rows=36):

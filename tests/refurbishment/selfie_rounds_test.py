@@ -58,8 +58,8 @@ def loop(key, rate, count, labels=None, update=True):
   for i in range(count):
     rates.append(rate)
     own = key if i == 0 else jax.random.fold_in(key, i)
-    state, log = one_run()(own, rate, jnp.asarray(labels, jnp.int8))
-    labels = np.asarray(state.method[1].refurbished)
+    state, log = jax.device_get(one_run()(own, rate, np.asarray(labels, np.int8)))
+    labels = state.method[1].refurbished
     logs.append(log)
     if update:
       rate = np.minimum(rate, np.float32(1 - np.sum(labels != -1) / ROWS))
@@ -82,7 +82,7 @@ def three():
   """Three rounds of several rates and labels, compiled once, as lanes."""
   run = lambda rate, given: train(KEY, rate, refurbished=given)
   rates, given = zip(*LANES, strict=True)
-  return jax.jit(jax.vmap(run))(jnp.array(rates), jnp.array(given))
+  return jax.device_get(jax.jit(jax.vmap(run))(np.array(rates), np.array(given)))
 
 
 @pytest.mark.parametrize("lane", range(len(LANES)))
@@ -101,8 +101,8 @@ def test_is_a_loop_of_runs(lane):
 
 
 def test_without_restarts_it_is_the_run_itself():
-  state, log = jax.jit(lambda: train(KEY, 0.3, 0))()
-  wanted, other = one_run()(KEY, 0.3, jnp.full(ROWS, -1, jnp.int8))
+  state, log = jax.device_get(jax.jit(lambda: train(KEY, 0.3, 0))())
+  wanted, other = one_run()(KEY, np.float32(0.3), np.full(ROWS, -1, np.int8))
   same((state, jax.tree.map(lambda v: v[0], log)), (wanted, other))
   assert log.risk.shape == (1, EPOCHS)
 
@@ -133,11 +133,11 @@ def test_is_sgd_by_hand(by_hand, phantom):
 
 def test_rows_that_are_not_there_do_not_count():
   """Of a data set with padding the share is that of its real rows."""
-  padded = dataset().take(jnp.append(jnp.arange(ROWS), jnp.full(20, ROWS)))
+  padded = jax.jit(lambda d: d.take(np.append(np.arange(ROWS), np.full(20, ROWS))))(dataset())
   options = {"restarts": 1, "epochs": 5, "threshold": 0.05, "length": 3, "warmup": 3}
   options["observe"] = lambda state, view: jnp.sum(state.method[1].refurbished != -1)
   run = jax.jit(lambda data: selfie_rounds(LINEAR, TX, data, rate=0.9, key=KEY, **options))
-  (state, log), (other, wanted) = run(padded), run(dataset())
+  (state, log), (other, wanted) = jax.device_get((run(padded), run(dataset())))
   assert 1 < wanted.observed[0, -1] < ROWS
   np.testing.assert_array_equal(log.observed, wanted.observed)
   np.testing.assert_allclose(log.risk, wanted.risk, rtol=1e-4, atol=1e-6)
@@ -178,7 +178,7 @@ def test_unknown_settings_are_refused():
 def test_the_orders_of_the_rounds_differ():
   see = lambda state, view: view.order
   options = {"observe": see, "independent_batches": True, "epochs": 2}
-  orders = np.asarray(train(KEY, 0.2, 2, LINEAR, **options)[1].observed)
+  orders = np.asarray(jax.jit(lambda: train(KEY, 0.2, 2, LINEAR, **options)[1].observed)())
   assert orders.shape == (3, 2, 3, SIZE)
   assert len(np.unique(orders.reshape(6, -1), axis=0)) == 6
   assert refurbishment.selfie_rounds is selfie_rounds
@@ -189,14 +189,16 @@ def test_the_rate_of_the_next_round_counts_every_row_in_float32(rows):
   data = rfjax.Batch.from_arrays(
     np.zeros((rows, 1), np.float32), np.zeros(rows, int), num_classes=2
   )
-  data = data.take(jnp.asarray(np.random.default_rng(0).permutation(rows)))
+  order = np.random.default_rng(0).permutation(rows)
 
   @jax.jit
+  @jax.vmap
   def kept(settled):
+    some = data.take(jnp.asarray(order))
     labels = jnp.where(jnp.arange(rows) < settled, 0, -1)
-    rate = _selfie_rounds._unsettled(labels, data).astype(jnp.float32)
-    return rows - count(rate, data.valid)
+    rate = _selfie_rounds._unsettled(labels, some).astype(jnp.float32)
+    return rows - count(rate, some.valid)
 
   with jax.enable_x64(False):
-    found = [int(kept(n)) for n in range(rows + 1)]
+    found = kept(np.arange(rows + 1)).tolist()
   assert found == list(range(rows + 1))

@@ -27,10 +27,14 @@ def linear():
   return rfjax.Batch.from_arrays(X, Y, num_classes=CLASSES)
 
 
-def run(method, network=LINEAR, key=KEY, **options):
+def training(method, network=LINEAR, **options):
   options = {"epochs": EPOCHS, "batch_size": SIZE} | options
   train = lambda key: rfjax.fit(network, method, optax.sgd(LEARNING), linear(), key=key, **options)
-  return jax.jit(train)(key)
+  return jax.jit(train)
+
+
+def run(method, network=LINEAR, key=KEY, **options):
+  return jax.device_get(training(method, network, **options)(key))
 
 
 @pytest.mark.parametrize("given", [None, np.where(np.arange(ROWS) % 4, -1, 1)])
@@ -71,21 +75,27 @@ def test_neither_selection_nor_threshold_is_plain_training(settings):
 
 def test_the_first_epoch_after_warmup_is_the_first_to_leave_rows_out():
   method = selfie(0.5, threshold=-1.0, warmup=3)
-  data = linear().fill(jnp.asarray(X @ WEIGHTS))
-  kept = [update(method, data, start(method, data), epoch=e)[0].keep.sum() for e in range(5)]
+
+  @jax.jit
+  def counted(epoch):
+    data = linear().fill(jnp.asarray(X @ WEIGHTS))
+    return update(method, data, start(method, data), epoch=epoch)[0].keep.sum()
+
+  kept = [float(counted(e)) for e in range(5)]
   assert kept == [ROWS, ROWS, ROWS, ROWS / 2, ROWS / 2]
 
 
 def test_many_seeds_and_rates_are_the_loop():
   method_of = functools.partial(selfie, threshold=0.3, length=2, warmup=2)
-  tx, seeds, rates = optax.sgd(1.0), jnp.arange(3, dtype=jnp.uint32), jnp.array([0.0, 0.25, 0.6])
+  tx, seeds = optax.sgd(1.0), np.arange(3, dtype=np.uint32)
+  rates = np.array([0.0, 0.25, 0.6], np.float32)
 
   def train(seed, rate):
     network, key = architectures.logistic(CLASSES), jax.random.key(seed)
     state, log = rfjax.fit(network, method_of(rate), tx, linear(), key=key, epochs=6)
     return state, log.risk
 
-  many = jax.jit(jax.vmap(jax.vmap(train, (None, 0)), (0, None)))(seeds, rates)
+  many = jax.device_get(jax.jit(jax.vmap(jax.vmap(train, (None, 0)), (0, None)))(seeds, rates))
   single = jax.jit(train)
   for s, r in np.ndindex(3, 3):
     state, risk = single(seeds[s], rates[r])
@@ -103,10 +113,14 @@ def test_independent_batches_are_draws_without_repeats():
     rfjax.Batch.from_arrays(np.zeros((7, 2)), np.arange(7) % 2),
   )
   assert method.writes == ("target", "keep", "order")
-  flow = data.fill(jnp.zeros((7, 2))).replace(order=jnp.zeros((3, 3), jnp.int32))
-  draw = lambda key: method.refresh(flow, start(method, data), None, key=key, epoch=0)[0].order
+
+  @jax.jit
+  def draw(key):
+    flow = data.fill(jnp.zeros((7, 2))).replace(order=jnp.zeros((3, 3), jnp.int32))
+    return method.refresh(flow, start(method, data), None, key=key, epoch=0)[0].order
+
   assert draw(KEY).dtype == jnp.int32
-  orders = np.asarray(jax.jit(jax.vmap(draw))(jax.random.split(KEY, 1000)))
+  orders = np.asarray(jax.jit(lambda: jax.vmap(draw)(jax.random.split(KEY, 1000)))())
   assert orders.shape == (1000, 3, 3) and orders.min() == 0 and orders.max() == 6
   assert all(len(set(batch)) == 3 for batch in orders.reshape(-1, 3))
   shares = np.bincount(orders.ravel(), minlength=7) / orders.size
@@ -116,15 +130,16 @@ def test_independent_batches_are_draws_without_repeats():
   # The second batch does not know of the first one: they share 3 * 3 / 7 rows on average.
   shared = [len(set(a) & set(b)) for a, b, _ in orders]
   assert abs(np.mean(shared) - 9 / 7) < 0.08
-  np.testing.assert_array_equal(draw(KEY), draw(KEY))
-  assert (draw(KEY) != draw(jax.random.key(1))).any()
+  first, again, other = (np.asarray(draw(key)) for key in (KEY, KEY, jax.random.key(1)))
+  np.testing.assert_array_equal(first, again)
+  assert (first != other).any()
 
 
 def test_independent_batches_are_what_a_run_is_served():
   see = lambda state, view: view.order
   method = selfie(0.2, length=3, warmup=2, independent_batches=True)
-  orders = [np.asarray(run(method, observe=see, key=key)[1].observed)
-            for key in (KEY, KEY, jax.random.key(1))]  # fmt: skip
+  serve = training(method, observe=see)
+  orders = [np.asarray(serve(key)[1].observed) for key in (KEY, KEY, jax.random.key(1))]
   steps = -(-ROWS // SIZE)
   assert orders[0].shape == (EPOCHS, steps, SIZE) and orders[0].max() < ROWS
   assert all(len(set(batch)) == SIZE for batch in orders[0].reshape(-1, SIZE))
@@ -148,12 +163,14 @@ DROPOUT = Network(
 
 @pytest.mark.parametrize("network, same", [(LINEAR, True), (DROPOUT, False)])
 def test_asking_again_changes_something_with_dropout_only(network, same):
-  after = []
-  for ask in (False, True):
+
+  def stepped(ask):
     method = selfie(0.25, length=2, warmup=0, ask_again=ask)
     step = rfjax.train_step(network, method, optax.sgd(1.0))
     before = step.init(jnp.asarray(WEIGHTS), linear(), key=KEY)
-    after.append(jax.jit(step.update)(before, linear(), key=KEY, step=0, epoch=0)[0])
+    return step.update(before, linear(), key=KEY, step=0, epoch=0)[0]
+
+  after = jax.device_get(jax.jit(lambda: [stepped(ask) for ask in (False, True)])())
   assert np.allclose(after[0].params, after[1].params, rtol=1e-5) == same
   chex.assert_trees_all_equal(after[0].method, after[1].method)
 
@@ -162,21 +179,27 @@ def test_asking_again_selects_and_remembers_by_the_first_answer_and_learns_by_th
   data, key = linear(), jax.random.key(4)
   method = selfie(0.5, threshold=-1.0, length=3, warmup=0, ask_again=True)
   step = rfjax.train_step(DROPOUT, method, optax.sgd(1.0))
-  before = step.init(jnp.asarray(WEIGHTS), data, key=KEY)
-  after, metrics = jax.jit(step.update)(before, data, key=key, step=0, epoch=0)
-  network_key, method_key, _ = jax.random.split(key, 3)
-  first, second = (jax.nn.log_softmax(dropped(WEIGHTS, X, k)) for k in (network_key, method_key))
+
+  @jax.jit
+  def everything(data):
+    before = step.init(jnp.asarray(WEIGHTS), data, key=KEY)
+    network_key, method_key, _ = jax.random.split(key, 3)
+    said = [jax.nn.log_softmax(dropped(WEIGHTS, X, k)) for k in (network_key, method_key)]
+    return step.update(before, data, key=key, step=0, epoch=0), said, method_key
+
+  (after, metrics), (first, second), method_key = everything(data)
+  first, second = np.asarray(first), np.asarray(second)
   np.testing.assert_array_equal(after.method.history.labels[:, 0], first.argmax(1))
   assert (first.argmax(1) != second.argmax(1)).any()
-  loss = -np.asarray(first)[np.arange(ROWS), Y]
+  loss = -first[np.arange(ROWS), Y]
   keep = np.zeros(ROWS)
   keep[np.argsort(loss, kind="stable")[: ROWS // 2]] = 1
 
   def risk(w):
     z = jax.nn.log_softmax(dropped(w, X, method_key))
-    return -jnp.sum(keep * z[jnp.arange(ROWS), Y]) / keep.sum()
+    return -jnp.sum(keep * z[np.arange(ROWS), Y]) / keep.sum()
 
-  value, slope = jax.value_and_grad(risk)(jnp.asarray(WEIGHTS))
+  value, slope = jax.jit(jax.value_and_grad(risk))(WEIGHTS)
   np.testing.assert_allclose(metrics["risk"], value, rtol=1e-5)
   np.testing.assert_allclose(after.params, WEIGHTS - slope, rtol=1e-4, atol=1e-6)
 

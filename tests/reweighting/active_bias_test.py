@@ -59,21 +59,29 @@ class Oracle:
     return weights
 
 
+@jax.jit
+def served(rows, logits, keep, weight):
+  return dataset().take(rows).fill(logits).replace(keep=keep, weight=weight)
+
+
+@jax.jit
+def act(smoothing, flow, state, epoch):
+  return update(reweighting.active_bias(warmup=2, smoothing=smoothing), flow, state, epoch)
+
+
 @pytest.mark.parametrize("smoothing", [0.2, 0.01, 0.0])
 def test_weights_follow_the_recorded_histories(smoothing):
   rng, oracle = np.random.default_rng(1), Oracle(smoothing, 2)
   with jax.enable_x64(True):
-    t = reweighting.active_bias(warmup=2, smoothing=smoothing)
-    state, act = start(t), jax.jit(lambda flow, state, epoch: update(t, flow, state, epoch))
+    state = start(reweighting.active_bias(warmup=2, smoothing=smoothing))
     for step in range(14):
       rows = np.append(rng.permutation(ROWS)[: 4 + step % 3], np.full(2 - step % 3, ROWS))
       rows, width = rng.permutation(rows), 6
       keep = (rng.random(width) < 0.8) * rng.choice([0.5, 1.0], width) * (rows < ROWS)
       keep[np.argmin(rows)] = 1.0
       weight, logits = rng.uniform(1, 2, width), 2 * rng.normal(size=(width, CLASSES))
-      flow = dataset().take(jnp.asarray(rows)).fill(jnp.asarray(logits))
-      flow = flow.replace(keep=jnp.asarray(keep), weight=jnp.asarray(weight))
-      out, state = act(flow, state, step // 3)
+      flow = served(rows, logits, keep, weight)
+      out, state = jax.device_get(act(smoothing, flow, state, step // 3))
       expected, real = oracle.step(rows, logits, keep, step // 3), rows < ROWS
       np.testing.assert_allclose(out.weight[real], (weight * expected)[real], rtol=1e-10)
       for name in ("cost", "target", "keep", "penalty"):
@@ -86,13 +94,18 @@ def test_weights_follow_the_recorded_histories(smoothing):
 
 def test_small_variances_far_from_zero_are_kept_in_float32():
   rng, t = np.random.default_rng(2), reweighting.active_bias(warmup=0, smoothing=0.0)
-  widths, state = 1e-4 * (1 + np.arange(ROWS)), start(t)
+  widths = 1e-4 * (1 + np.arange(ROWS))
   said = (0.99 + widths * rng.normal(size=(40, ROWS))).astype(np.float32)
   probs = np.repeat(((1 - said) / 2)[..., None], CLASSES, -1)
   probs[:, np.arange(ROWS), Y] = said
-  step = lambda state, p: (update(t, dataset().fill(jnp.log(p)), state)[1], None)
-  state, _ = jax.lax.scan(step, state, jnp.asarray(probs))
-  weight = update(t, dataset().fill(jnp.zeros((ROWS, CLASSES))), state)[0].weight
+
+  @jax.jit
+  def after(probs):
+    step = lambda state, p: (update(t, dataset().fill(jnp.log(p)), state)[1], None)
+    state, _ = jax.lax.scan(step, start(t), probs)
+    return update(t, dataset().fill(jnp.zeros((ROWS, CLASSES))), state)[0].weight
+
+  weight = after(jnp.asarray(probs))
   deviation = np.std(said.astype(float), 0)
   np.testing.assert_allclose(weight, deviation / deviation.mean(), rtol=5e-3)
 
@@ -100,37 +113,45 @@ def test_small_variances_far_from_zero_are_kept_in_float32():
 def test_equal_histories_weigh_alike_and_the_mean_weight_is_one():
   rng, t = np.random.default_rng(3), reweighting.active_bias(warmup=0)
   state, other = start(t), start(t)
+  act = jax.jit(lambda z, state: update(t, dataset().fill(z), state))
   for _ in range(4):
-    z = jnp.asarray(rng.normal(size=CLASSES), jnp.float32)
-    same = jax.vmap(lambda y, z=z: jnp.roll(z, y))(jnp.asarray(Y))
-    out, state = update(t, dataset().fill(same), state)
+    z = rng.normal(size=CLASSES).astype(np.float32)
+    same = np.stack([np.roll(z, y) for y in Y])
+    out, state = act(same, state)
     np.testing.assert_allclose(out.weight, 1, rtol=1e-5)
-    free = jnp.asarray(rng.normal(size=(ROWS, CLASSES)), jnp.float32)
-    out, other = update(t, dataset().fill(free), other)
+    out, other = act(rng.normal(size=(ROWS, CLASSES)).astype(np.float32), other)
     np.testing.assert_allclose(np.mean(out.weight), 1, rtol=1e-5)
   assert np.ptp(out.weight) > 0.05
 
 
 def test_the_weight_has_no_gradient_and_rows_not_kept_do_not_count():
   rng, t = np.random.default_rng(4), reweighting.active_bias(warmup=0)
-  state, z = start(t), jnp.asarray(rng.normal(size=(ROWS, CLASSES)), jnp.float32)
-  for shift in (1.0, -2.0, 0.5):
-    _, state = update(t, dataset().fill(shift * z), state)
-  slope = jax.grad(lambda z: update(t, dataset().fill(z), state)[0].weight @ jnp.arange(10.0))(z)
+
+  @jax.jit
+  def everything(z, keep):
+    state = start(t)
+    for shift in (1.0, -2.0, 0.5):
+      _, state = update(t, dataset().fill(shift * z), state)
+    weight = lambda z: update(t, dataset().fill(z), state)[0].weight
+    slope = jax.grad(lambda z: weight(z) @ jnp.arange(10.0))(z)
+    out, after = update(t, dataset().fill(z).replace(keep=keep), state)
+    alone, _ = update(t, dataset().take(jnp.arange(1, ROWS, 2)).fill(z[1::2]), state)
+    return slope, out.weight[1::2], alone.weight, after.count
+
+  keep = (np.arange(ROWS) % 2).astype(np.float32)
+  slope, some, alone, count = everything(rng.normal(size=(ROWS, CLASSES)).astype(np.float32), keep)
   np.testing.assert_array_equal(slope, 0)
-  keep = jnp.asarray(np.arange(ROWS) % 2, jnp.float32)
-  out, after = update(t, dataset().fill(z).replace(keep=keep), state)
-  alone, _ = update(t, dataset().take(jnp.arange(1, ROWS, 2)).fill(z[1::2]), state)
-  np.testing.assert_allclose(out.weight[1::2], alone.weight, rtol=1e-6)
-  np.testing.assert_array_equal(after.count, 4)
+  np.testing.assert_allclose(some, alone, rtol=1e-6)
+  np.testing.assert_array_equal(count, 4)
 
 
 def test_a_run_remembers_one_probability_an_epoch():
   method = rfjax.chain(reweighting.active_bias(warmup=1))
-  state, log = rfjax.fit(
-    architectures.logistic(CLASSES), method, optax.sgd(0.5), dataset(), key=KEY, epochs=4,
+  run = jax.jit(lambda data: rfjax.fit(
+    architectures.logistic(CLASSES), method, optax.sgd(0.5), data, key=KEY, epochs=4,
     batch_size=4,
-  )  # fmt: skip
+  ))  # fmt: skip
+  state, log = jax.device_get(run(dataset()))
   np.testing.assert_array_equal(state.method[0].count, 4)
   assert np.all(np.isfinite(log.risk)) and np.all(state.method[0].spread > 0)
 

@@ -47,7 +47,8 @@ def uneven(params, network=MLP):
 
 
 def update(t, flow, params, network=MLP, state=None, key=KEY, step=0):
-  spec = rfjax.core.Spec(jnp.zeros((ROWS, CLASSES)), jnp.zeros((ROWS, 6)))
+  shapes = [jax.ShapeDtypeStruct((ROWS, n), jnp.result_type(float)) for n in (CLASSES, 6)]
+  spec = rfjax.core.Spec(*shapes)
   state = t.init(flow, key=KEY, spec=spec) if state is None else state
   extra = {"key": key, "step": step, "epoch": step, "forward": forward_of(network)}
   return t.update(flow, state, params, **extra)

@@ -45,11 +45,13 @@ def test_is_the_ratio_and_multiplies_the_weights(dtype):
     method = reweighting.importance(transition)
     return apply(method, batch(logits).replace(weight=before)).weight
 
+  @jax.jit
+  def both(many, logits, before):
+    lanes = jax.vmap(weight, (0, None, None))(many, logits, before)
+    return lanes, weight(T, logits, before)
+
   with jax.enable_x64(dtype is float):
-    found = jax.jit(jax.vmap(weight, (0, None, None)))(
-      jnp.asarray(many, dtype), jnp.asarray(LOGITS, dtype), jnp.asarray(before, dtype)
-    )
-    fixed = weight(T, jnp.asarray(LOGITS, dtype), jnp.asarray(before, dtype))
+    found, fixed = jax.device_get(both(*(v.astype(dtype) for v in (many, LOGITS, before))))
   rtol = 1e-12 if dtype is float else 1e-5
   for lane, transition in zip(found, many, strict=True):
     np.testing.assert_allclose(lane, before * ratio(LOGITS, transition), rtol=rtol)
@@ -152,10 +154,15 @@ def test_the_largest_ratio_is_a_bound_that_may_be_traced():
     data = rfjax.Batch.from_arrays(np.zeros((3, 1), np.float32), y, num_classes=2)
     return apply(reweighting.importance(never, largest=largest), data.fill(logits)).weight
 
-  found = jax.jit(jax.vmap(weight))(jnp.array([0.5, 50.0, 1e7]))
+  def by_default():
+    data = rfjax.Batch.from_arrays(np.zeros((3, 1), np.float32), y, num_classes=2)
+    return apply(reweighting.importance(never), data.fill(logits)).weight
+
+  found, default = jax.jit(lambda most: (jax.vmap(weight)(most), by_default()))(
+    np.array([0.5, 50.0, 1e7], np.float32)
+  )
   np.testing.assert_allclose(found, np.array([0.5, 50.0, 1e6])[:, None] * np.ones(3), rtol=1e-4)
-  data = rfjax.Batch.from_arrays(np.zeros((3, 1), np.float32), y, num_classes=2).fill(logits)
-  np.testing.assert_array_equal(apply(reweighting.importance(never), data).weight, 100)
+  np.testing.assert_array_equal(default, 100)
 
 
 @pytest.mark.parametrize("differentiable", [False, True])

@@ -68,6 +68,21 @@ def _losses():
   return [np.stack(column) for column in zip(*flows, strict=True)]
 
 
+@jax.jit
+def of_steps(settings, arrays):
+  percentile, decay, gamma, burn_in = settings
+  t = reweighting.mentor_net(
+    steps=STEPS, percentile=percentile, decay=decay, gamma=gamma, burn_in=burn_in, dropout=NONE
+  )
+
+  def body(state, at):
+    step, *arrays = at
+    out, state = update(t, flow_of(*arrays), state, step)
+    return state, (out.weight, out.loss, state.average)
+
+  return jax.lax.scan(body, start(t), arrays)[1]
+
+
 def flow_of(rows, keep, cost):
   flow = dataset().take(rows).fill(jnp.zeros((WIDTH, CLASSES), cost.dtype))
   return flow.replace(keep=keep, cost=cost)
@@ -83,21 +98,11 @@ def flow_of(rows, keep, cost):
   ],
 )
 def test_follows_the_loop_by_hand(settings):
-  percentile, decay, gamma, burn_in = settings
-  rows, keep, cost = _losses()
+  gamma, (rows, keep, cost) = settings[2], _losses()
   oracle = Oracle(*settings)
   with jax.enable_x64(True):
-    t = reweighting.mentor_net(
-      steps=STEPS, percentile=percentile, decay=decay, gamma=gamma, burn_in=burn_in, dropout=NONE
-    )
-
-    def body(state, at):
-      step, *arrays = at
-      out, state = update(t, flow_of(*arrays), state, step)
-      return state, (out.weight, out.loss, state.average)
-
-    arrays = (jnp.arange(STEPS), *map(jnp.asarray, (rows, keep, cost)))
-    _, (weights, losses, averages) = jax.jit(lambda: jax.lax.scan(body, start(t), arrays))()
+    found = of_steps(tuple(map(float, settings)), (np.arange(STEPS), rows, keep, cost))
+    weights, losses, averages = jax.device_get(found)
   seen = set()
   for step in range(STEPS):
     e, counts = percentage(step, STEPS), keep[step] > 0
@@ -110,51 +115,61 @@ def test_follows_the_loop_by_hand(settings):
 
 def test_an_empty_batch_leaves_the_average():
   t = reweighting.mentor_net(steps=10)
-  state = start(t)._replace(average=jnp.asarray(2.5))
-  empty = dataset().take(jnp.full(4, WIDTH)).fill(jnp.zeros((4, CLASSES)))
-  assert update(t, empty, state)[1].average == 2.5
+
+  @jax.jit
+  def average():
+    state = start(t)._replace(average=jnp.asarray(2.5))
+    empty = dataset().take(jnp.full(4, WIDTH)).fill(jnp.zeros((4, CLASSES)))
+    return update(t, empty, state)[1].average
+
+  assert average() == 2.5
 
 
 @pytest.mark.parametrize("unit", ["epochs", "steps"])
 def test_the_percentage_is_of_the_whole_run(unit):
   t = reweighting.mentor_net(**{unit: 7}, gamma=1.0, dropout=NONE, decay=0.0, percentile=0.0)
-  cost = jnp.asarray(np.tile(np.linspace(0, 1.5, WIDTH)[:, None], CLASSES), jnp.float32)
-  flow = flow_of(jnp.arange(WIDTH), jnp.ones(WIDTH), cost)
-  kinds = []
-  for at in range(9):
+  cost = np.tile(np.linspace(0, 1.5, WIDTH)[:, None], CLASSES).astype(np.float32)
+
+  @jax.jit
+  def weight(at):
+    flow = flow_of(jnp.arange(WIDTH), jnp.ones(WIDTH), jnp.asarray(cost))
     other = {"step": at, "epoch": 0} if unit == "steps" else {"epoch": at, "step": 0}
-    weight = update(t, flow, start(t), **other)[0].weight
-    kinds.append(len(set(weight.tolist())))
+    return update(t, flow, start(t), **other)[0].weight
+
+  kinds = [len(set(weight(at).tolist())) for at in range(9)]
   # 0 and 14 percent keep all, 28 to 85 percent keep the smallest; all of 7 is past 99 percent.
   assert kinds == [1, 1, 2, 2, 2, 2, 2, 9, 9]
 
 
 def test_the_limit_of_gamma_is_the_threshold():
   rows, keep, cost = _losses()
-  flow = flow_of(jnp.asarray(rows[0]), jnp.asarray(keep[0]), jnp.asarray(cost[0], jnp.float32))
+  rows, cost = jnp.asarray(rows[0]), jnp.asarray(cost[0], jnp.float32)
 
   @jax.jit
   def at(gamma, step):
+    flow = flow_of(rows, jnp.asarray(keep[0]), cost)
     t = reweighting.mentor_net(steps=100, gamma=gamma, dropout=NONE, decay=0.0)
     return update(t, flow, start(t), step)[0].weight
 
-  hard = at(1.0, 50)
+  hard = np.asarray(at(1.0, 50))
   assert 0 < hard.sum() < WIDTH
   for gamma in (0.0, 1e-30, 1e-9):
     np.testing.assert_array_equal(at(gamma, 95), hard)
-  np.testing.assert_allclose(at(1e9, 95)[keep[0] > 0], 1, atol=1e-6)
+  np.testing.assert_allclose(np.asarray(at(1e9, 95))[keep[0] > 0], 1, atol=1e-6)
 
 
 def test_dropout_keeps_the_floor_of_the_rest_and_follows_the_table():
   rows, keep, cost = _losses()
-  rows, keep = jnp.asarray(rows[1]), jnp.asarray(keep[1]).at[0].set(1)
-  flow = flow_of(rows, keep * (rows < WIDTH), jnp.asarray(cost[1], jnp.float32))
-  counted = np.asarray(flow.keep) > 0
+  rows, keep, cost = rows[1], keep[1].copy(), jnp.asarray(cost[1], jnp.float32)
+  keep[0] = 1
+  keep *= rows < WIDTH
+  counted = keep > 0
   # The rates of 16 and 17, of 94 and 95 percent are on two sides of a border.
   steps, rates = [0, 16, 17, 50, 94, 95, 99], [0.5, 0.5, 0.05, 0.05, 0.05, 1.0, 1.0]
 
   @jax.jit
   def weights(step, key):
+    flow = flow_of(jnp.asarray(rows), jnp.asarray(keep), cost)
     make = lambda **more: reweighting.mentor_net(steps=100, **more)
     run = lambda t: update(t, flow, start(t), step, key=key)[0].weight
     return run(make()), run(make(dropout=NONE))
@@ -176,9 +191,13 @@ def test_dropout_keeps_the_floor_of_the_rest_and_follows_the_table():
 def test_draws_belong_to_rows():
   t = reweighting.mentor_net(steps=100, dropout=((0.5, 100),))
   order = np.random.default_rng(5).permutation(WIDTH)
-  flow = dataset().fill(jnp.zeros((WIDTH, CLASSES)))
-  weight = update(t, flow, start(t))[0].weight
-  permuted = update(t, flow.take(jnp.asarray(order)), start(t))[0].weight
+
+  @jax.jit
+  def weights(order):
+    flow = dataset().fill(jnp.zeros((WIDTH, CLASSES)))
+    return [update(t, f, start(t))[0].weight for f in (flow, flow.take(order))]
+
+  weight, permuted = jax.device_get(weights(order))
   np.testing.assert_array_equal(permuted, weight[order])
   assert weight.sum() == 6
 
@@ -187,8 +206,9 @@ def test_it_multiplies_and_has_no_gradient():
   t = reweighting.mentor_net(steps=100, dropout=NONE, decay=0.0)
   z = jnp.asarray(np.random.default_rng(6).normal(size=(WIDTH, CLASSES)), jnp.float32)
   run = lambda z: update(t, dataset().fill(z).replace(weight=2 * jnp.ones(WIDTH)), start(t), 97)[0]
-  np.testing.assert_array_equal(jax.grad(lambda z: run(z).weight @ jnp.arange(12.0))(z), 0)
-  weight = run(z).weight
+  scored = lambda z: (run(z).weight @ np.arange(12, dtype=np.float32), run(z).weight)
+  slope, weight = jax.device_get(jax.jit(jax.grad(scored, has_aux=True))(z))
+  np.testing.assert_array_equal(slope, 0)
   assert 0 < weight.min() < 2 and weight.max() == 2
   assert t.writes == ("weight",)
 
@@ -199,9 +219,15 @@ def test_a_run_leaves_wrong_labels_out():
   x[:, 0] += 2 * np.sign(x[:, 0])
   data = rfjax.Batch.from_arrays(x, (x[:, 0] > 0) ^ wrong)
   t = reweighting.mentor_net(epochs=20, percentile=0.75, dropout=NONE)
-  state, _ = rfjax.fit(architectures.logistic(), t, optax.sgd(1.0), data, key=KEY, epochs=16)
-  flow = rfjax.predict(architectures.logistic(), state, data)
-  weight = np.asarray(update(t, flow, state.method, epoch=16)[0].weight)
+  network = architectures.logistic()
+
+  @jax.jit
+  def run(data):
+    state, _ = rfjax.fit(network, t, optax.sgd(1.0), data, key=KEY, epochs=16)
+    flow = rfjax.predict(network, state, data)
+    return update(t, flow, state.method, epoch=16)[0].weight
+
+  weight = np.asarray(run(data))
   assert weight[wrong].sum() == 0 and weight[~wrong].mean() > 0.8
 
 

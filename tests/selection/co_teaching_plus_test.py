@@ -24,6 +24,11 @@ def dataset():
 
 
 @jax.jit
+def served(rows, keep):
+  return dataset().take(rows).replace(keep=keep)
+
+
+@jax.jit
 def lanes(flow, logits, epoch):
   """keep [rates, 2, B] of both networks, whose logits are [2, B, C]."""
 
@@ -65,9 +70,9 @@ def test_each_network_gets_the_small_losses_of_the_other_among_disagreements():
     logits = rng.integers(-3, 4, size=(2, 10, CLASSES)).astype(np.float32)
     agree = rng.random(10) < (1.0, 0.8, 0.5, 0.0)[trial % 4]
     logits[1] = np.where(agree[:, None], 2 * logits[0], logits[1])
-    flow = dataset().take(jnp.asarray(rows)).replace(keep=jnp.asarray(keep, jnp.float32))
+    flow = served(rows, keep.astype(np.float32))
     for epoch in (1, 2):
-      found = lanes(flow, jnp.asarray(logits), epoch)
+      found = np.asarray(lanes(flow, logits, epoch))
       for rate, both in zip(RATES, found, strict=True):
         wanted = oracle(logits, y, rows, keep, rate, epoch < 2)
         np.testing.assert_array_equal(both, wanted, f"{trial} {rate} {epoch}")
@@ -76,10 +81,11 @@ def test_each_network_gets_the_small_losses_of_the_other_among_disagreements():
 
 
 def test_at_rate_0_both_learn_from_all_disagreements_as_decoupling():
-  logits = jnp.asarray(RNG.normal(size=(2, ROWS, CLASSES)), jnp.float32)
+  logits = RNG.normal(size=(2, ROWS, CLASSES)).astype(np.float32)
   differ = np.argmax(logits[0], 1) != np.argmax(logits[1], 1)
   assert 0 < differ.sum() < ROWS
-  np.testing.assert_array_equal(lanes(dataset(), logits, 5)[0], np.stack([differ, differ]))
+  found = np.asarray(lanes(dataset(), logits, 5))
+  np.testing.assert_array_equal(found[0], np.stack([differ, differ]))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -105,7 +111,7 @@ def test_the_warm_up_is_co_teaching():
 
 
 def test_the_rate_may_be_a_function_of_the_epoch():
-  logits = jnp.asarray(RNG.normal(size=(2, ROWS, CLASSES)), jnp.float32)
+  logits = RNG.normal(size=(2, ROWS, CLASSES)).astype(np.float32)
 
   def one(z, epoch):
     extra = {"key": KEY, "step": 0, "epoch": epoch, "forward": None}
@@ -113,15 +119,16 @@ def test_the_rate_may_be_a_function_of_the_epoch():
     return method.update(dataset().fill(z), (), (), **extra)[0].keep
 
   run = jax.jit(jax.vmap(one, (0, None), axis_name="peer"))
+  wanted = np.asarray(lanes(dataset(), logits, 5))
   for epoch, place in ((0, 0), (1, 2), (3, 4)):  # rates 0, 0.25, 0.75
-    np.testing.assert_array_equal(run(logits, epoch), lanes(dataset(), logits, 5)[place])
+    np.testing.assert_array_equal(run(logits, epoch), wanted[place])
 
 
 def test_it_needs_peers_and_settings_in_range():
   with pytest.raises(ValueError, match="co_teaching_plus needs peers=2"):
     extra = {"key": KEY, "step": 0, "epoch": 0, "forward": None}
-    flow = dataset().fill(jnp.zeros((ROWS, CLASSES)))
-    selection.co_teaching_plus(0.2).update(flow, (), (), **extra)
+    act = lambda z: selection.co_teaching_plus(0.2).update(dataset().fill(z), (), (), **extra)
+    jax.eval_shape(act, np.zeros((ROWS, CLASSES), np.float32))
   for arguments in ((1.0, 0), (-0.1, 0), ("a", 0), (0.1, -1), (0.1, float("nan"))):
     with pytest.raises(ValueError, match="must"):
       plus(*arguments)

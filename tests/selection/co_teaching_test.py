@@ -37,7 +37,7 @@ def test_each_learns_from_the_small_losses_of_the_other(lanes, rounding):
   losses = RNG.choice(np.float32([0, 0.5, 1, 2, 3, 5]), (lanes, 20))
   dropped = (np.arange(20) > 2).astype(np.float32)
   for rate in (0.0, 0.3, 0.45, 0.8):
-    found = keep_of(losses, np.tile(dropped, (lanes, 1)), rate, rounding)
+    found = np.asarray(keep_of(losses, np.tile(dropped, (lanes, 1)), rate, rounding))
     number = {"floor": math.floor, "ceil": math.ceil}[rounding](round((1 - rate) * 17, 6))
     for lane in range(lanes):
       other = losses[(lane + 1) % lanes]
@@ -91,10 +91,11 @@ def test_a_run_is_that_of_two_networks_by_hand():
   rate = selection.ramp_up(0.4, 5)
   with jax.enable_x64(True):
     data = rfjax.Batch.from_arrays(x, y, num_classes=3)
-    state, _ = rfjax.fit(
+    run = jax.jit(lambda data, params: rfjax.fit(
       architectures.logistic(3), selection.co_teaching(rate), optax.sgd(0.5), data,
-      key=KEY, epochs=25, peers=2, params=jax.tree.map(jnp.asarray, start()),
-    )  # fmt: skip
+      key=KEY, epochs=25, peers=2, params=params,
+    ))  # fmt: skip
+    state, _ = jax.device_get(run(data, start()))
   wanted = by_hand(x, y, lambda e: 0.4 * min(e / 4, 1), 25, 0.5)
   for lane in range(2):
     for name, value in wanted[lane].items():
@@ -104,18 +105,22 @@ def test_a_run_is_that_of_two_networks_by_hand():
 def test_a_rate_of_zero_is_two_runs_of_cross_entropy():
   x, y = noisy()
   data = rfjax.Batch.from_arrays(x.astype(np.float32), y, num_classes=3)
-  params = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), start())
+  params = jax.tree.map(lambda v: v.astype(np.float32), start())
   settings = {"key": KEY, "epochs": 4, "batch_size": 8}
   network, tx = architectures.logistic(3), optax.adam(0.1)
-  pair, log = rfjax.fit(
-    network, selection.co_teaching(0.0), tx, data, params=params, peers=2, **settings
-  )
-  alone = jax.jit(lambda p: rfjax.fit(network, rfjax.chain(), tx, data, params=p, **settings))
-  for lane in range(2):
-    state, risks = alone(jax.tree.map(lambda v, i=lane: v[i], params))
-    close = lambda a, b, i=lane: np.testing.assert_allclose(a[i], b, rtol=2e-5, atol=1e-6)
-    jax.tree.map(close, pair.params, state.params)
-    close(log.risk, risks.risk)
+
+  @jax.jit
+  def both(data, params):
+    pair = rfjax.fit(
+      network, selection.co_teaching(0.0), tx, data, params=params, peers=2, **settings
+    )
+    alone = lambda p: rfjax.fit(network, rfjax.chain(), tx, data, params=p, **settings)
+    return pair, jax.lax.map(alone, params)  # one after the other
+
+  (pair, log), (singles, risks) = jax.device_get(both(data, params))
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+  jax.tree.map(close, pair.params, singles.params)
+  close(log.risk, risks.risk)
 
 
 def test_it_needs_peers():

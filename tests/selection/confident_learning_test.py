@@ -150,8 +150,11 @@ def test_removal_by_number_is_that_of_cleanlab():
 def test_the_only_row_of_a_class_is_never_pruned_by_counts():
   y, joint = np.array([0, 0, 0, 1]), np.array([[2, 1], [1, 0]])
   probs = np.array([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]])
-  for prune in ("noise_rate", "class"):
-    found = selection.label_issues(y, probs, prune=prune, joint=joint, min_examples=0)
+  kinds = ("noise_rate", "class")
+  flags = jax.jit(
+    lambda: [selection.label_issues(y, probs, prune=p, joint=joint, min_examples=0) for p in kinds]
+  )()
+  for prune, found in zip(kinds, jax.device_get(flags), strict=True):
     expected = theirs(y, probs, prune, confident_joint=joint, min_examples_per_class=0)
     np.testing.assert_array_equal(found, expected)
     assert found.any() and not found[3]
@@ -160,7 +163,9 @@ def test_the_only_row_of_a_class_is_never_pruned_by_counts():
 def test_thresholds_may_be_given():
   y, probs = draw(3, 60, 3)
   thresholds = np.array([0.2, 0.5, 0.35])
-  found = selection.confident_joint(y, probs, thresholds=thresholds, calibrate=False)
+  found = jax.jit(
+    lambda: selection.confident_joint(y, probs, thresholds=thresholds, calibrate=False)
+  )()
   expected = compute_confident_joint(y, probs, thresholds=thresholds, calibrate=False)
   np.testing.assert_array_equal(found, expected)
   assert (expected != compute_confident_joint(y, probs, calibrate=False)).any()
@@ -200,11 +205,12 @@ def test_the_smallest_of_each_class_are_those_of_a_sort(x64):
 
 def test_a_run_of_many_is_the_single_run():
   y, probs = zip(*(draw(seed, 40, 2) for seed in range(3)), strict=True)
-  fracs = jnp.array([1.0, 0.5, 0.0])
+  y, probs = np.stack(y), np.stack(probs)
+  fracs = np.array([1.0, 0.5, 0.0], np.float32)
   flags = jax.jit(lambda y, p, f: selection.label_issues(y, p, frac_noise=f))
-  together = jax.vmap(flags)(jnp.stack(y), jnp.stack(probs), fracs)
+  together = np.asarray(jax.vmap(flags)(y, probs, fracs))
   for i in range(3):
-    np.testing.assert_array_equal(together[i], flags(jnp.asarray(y[i]), probs[i], fracs[i]))
+    np.testing.assert_array_equal(together[i], flags(y[i], probs[i], fracs[i]))
   assert together.sum(1)[0] > 0 and together.sum(1)[2] == 0
 
 
@@ -214,36 +220,48 @@ def problem(rows=60):
   truth = rng.integers(3, size=rows)
   x = np.eye(3)[truth] * 3 + rng.normal(size=(rows, 3))
   y = np.where(rng.random(rows) < 0.25, (truth + 1) % 3, truth)
-  truth = rfjax.Truth(y=jnp.asarray(truth, jnp.int32))
+  truth = rfjax.Truth(y=truth.astype(np.int32))
   return rfjax.Batch.from_arrays(x.astype(np.float32), y, truth=truth)
 
 
+def said():
+  """Probabilities of the rows, from their features."""
+  e = np.exp(2 * np.asarray(problem().x))
+  return e / e.sum(1, keepdims=True)
+
+
 def test_the_transform_keeps_all_but_the_issues_in_data_and_in_training():
-  data = problem()
-  probs = jax.nn.softmax(2 * data.x)
-  issues = selection.label_issues(data.y, probs, prune="class")
-  assert 0 < jnp.sum(issues) < 30
+  data, probs = problem(), said()
   method = selection.confident_learning(probs, prune="class")
-  cleaned = rfjax.transform(method, data, key=jax.random.key(0))
+
+  @jax.jit
+  def everything(data):
+    issues = selection.label_issues(data.y, probs, prune="class")
+    cleaned = rfjax.transform(method, data, key=jax.random.key(0))
+    batch = data.take(np.array([7, 60, 3, 11])).fill(jnp.zeros((4, 3)))
+    state = method.init(data, key=None, spec=None)
+    return issues, cleaned, *method.update(batch, state, ())
+
+  issues, cleaned, out, same = everything(data)
+  issues = np.asarray(issues)
+  assert 0 < np.sum(issues) < 30
   np.testing.assert_array_equal(cleaned.keep, ~issues)
   assert cleaned.weight is None and method.writes == ("keep",)
-  batch = data.take(jnp.array([7, 60, 3, 11])).fill(jnp.zeros((4, 3)))
-  state = method.init(data, key=None, spec=None)
-  out, same = method.update(batch, state, ())
-  np.testing.assert_array_equal(
-    out.keep, np.array([1, 0, 1, 1]) * ~issues[jnp.array([7, 0, 3, 11])]
-  )
+  np.testing.assert_array_equal(out.keep, np.array([1, 0, 1, 1]) * ~issues[[7, 0, 3, 11]])
   np.testing.assert_array_equal(same.issues, issues)
 
 
 def test_reweighting_is_by_the_noise_of_the_class():
-  data = problem()
-  probs = jax.nn.softmax(2 * data.x)
+  data, probs = problem(), said()
   method = selection.confident_learning(probs, reweight=True)
-  out = rfjax.transform(method, data, key=jax.random.key(0))
-  joint = selection.confident_joint(data.y, probs)
+  out, joint = jax.jit(
+    lambda data: (
+      rfjax.transform(method, data, key=jax.random.key(0)),
+      selection.confident_joint(data.y, probs),
+    )
+  )(data)
   _, noise, _ = estimate_latent(np.asarray(joint), np.asarray(data.y))
-  np.testing.assert_allclose(out.weight, 1 / np.diag(noise)[data.y], rtol=1e-5)
+  np.testing.assert_allclose(out.weight, 1 / np.diag(noise)[np.asarray(data.y)], rtol=1e-5)
   assert method.writes == ("keep", "weight") and np.ptp(out.weight) > 0
 
 
@@ -260,10 +278,18 @@ def cross_fit(data, key=None, **settings):
 crossed = jax.jit(functools.partial(cross_fit, folds=FOLDS, stratified=False, lanes=2))
 
 
+@jax.jit
+def dealt(key, data):
+  """Folds by labels and at random."""
+  return [selection.deal_folds(key, data, FOLDS, stratified=s) for s in (True, False)]
+
+
 def test_probabilities_are_of_networks_that_never_saw_the_row():
   """A row's label moves nothing of its own probabilities, but those of others."""
   data = problem(ROWS)
-  before, after = crossed(data), crossed(data.replace(y=data.y.at[4].set((data.y[4] + 1) % 3)))
+  y = np.array(data.y)
+  y[4] = (y[4] + 1) % 3
+  before, after = jax.device_get((crossed(data), crossed(data.replace(y=jnp.asarray(y)))))
   np.testing.assert_allclose(before.sum(1), 1, rtol=1e-5)
   np.testing.assert_array_equal(before[4], after[4])
   same = np.all(before == after, 1)
@@ -272,8 +298,10 @@ def test_probabilities_are_of_networks_that_never_saw_the_row():
 
 def test_each_fold_is_a_fit_on_the_others():
   data, key = problem(ROWS), jax.random.key(3)
-  found = crossed(data)
-  fold = selection.deal_folds(jax.random.fold_in(key, FOLDS), data, FOLDS, stratified=False)
+  found, fold = (
+    np.asarray(crossed(data)),
+    np.asarray(dealt(jax.random.fold_in(key, FOLDS), data)[1]),
+  )
   network, tx = architectures.logistic(3), optax.adam(0.3)
   most = ROWS - ROWS // FOLDS
 
@@ -285,28 +313,34 @@ def test_each_fold_is_a_fit_on_the_others():
 
   for i in range(FOLDS):
     rows = np.flatnonzero(fold != i)
-    wanted = one(np.append(rows, np.full(most - len(rows), ROWS)), i)
+    wanted = np.asarray(one(np.append(rows, np.full(most - len(rows), ROWS)), i))
     np.testing.assert_allclose(found[fold == i], wanted[fold == i], rtol=1e-4, atol=1e-6)
 
 
 def test_folds_are_even_and_spread_each_label():
-  data, key = problem(ROWS), jax.random.key(1)
-  by_label = selection.deal_folds(key, data, FOLDS)
-  at_random = selection.deal_folds(key, data, FOLDS, stratified=False)
+  data = problem(ROWS)
+  y = np.asarray(data.y)
+  by_label, at_random = jax.device_get(dealt(jax.random.key(1), data))
   for fold in (by_label, at_random):
     assert sorted(np.bincount(fold)) == [11, 11, 11, 12]
-  spread = lambda fold: [np.ptp(np.bincount(fold[data.y == k], minlength=FOLDS)) for k in range(3)]
+  spread = lambda fold: [np.ptp(np.bincount(fold[y == k], minlength=FOLDS)) for k in range(3)]
   assert max(spread(by_label)) <= 1 < max(spread(at_random))
-  assert np.any(by_label != selection.deal_folds(jax.random.key(2), data, FOLDS))
+  assert np.any(by_label != dealt(jax.random.key(2), data)[0])
 
 
 def test_found_issues_are_mostly_wrong_labels():
   data = problem(ROWS)
   probs = crossed(data)
-  flags = selection.label_issues(data.y, probs)
-  wrong = data.y != data.truth.y
-  assert jnp.mean(wrong[flags]) > 0.6 and jnp.mean(flags[wrong]) > 0.6
-  rate = selection.rate_from_confident_joint(selection.confident_joint(data.y, probs))
+  flags, rate = jax.device_get(
+    jax.jit(
+      lambda: (
+        selection.label_issues(data.y, probs),
+        selection.rate_from_confident_joint(selection.confident_joint(data.y, probs)),
+      )
+    )()
+  )
+  wrong = np.asarray(data.y) != np.asarray(data.truth.y)
+  assert np.mean(wrong[flags]) > 0.6 and np.mean(flags[wrong]) > 0.6
   np.testing.assert_allclose(rate, wrong.mean(), atol=0.1)
 
 

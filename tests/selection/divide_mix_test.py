@@ -37,7 +37,7 @@ def lane(t, data, logits, epoch=3):
     state, orders = jax.lax.scan(turn, t.init(data, key=KEY, spec=None), (z, jnp.arange(len(z))))
     return None if orders is None else orders[-1], state
 
-  return jax.jit(jax.vmap(one, axis_name="peer"))(jnp.asarray(logits, jnp.float32))
+  return jax.device_get(jax.jit(jax.vmap(one, axis_name="peer"))(jnp.asarray(logits, jnp.float32)))
 
 
 def loss_of(z):
@@ -59,13 +59,14 @@ def test_losses_are_averaged_over_the_last_epochs():
   data = rfjax.Batch.from_arrays(np.zeros((ROWS, 2)), Y, num_classes=CLASSES)
   z = 2 * RNG.normal(size=(2, 6, ROWS, CLASSES))
   unit = lambda v: (v - v.min()) / (v.max() - v.min())
+  probability = jax.jit(_mix_match.clean_probability)
   for rounds, warmup in ((6, 4), (4, 5)):
     t = selection.divide_mix(warmup=warmup, average=3)
     _, state = lane(t, data, z[:, :rounds])
     last = range(max(warmup - 3, rounds - 3), rounds)
     mean = np.mean([unit(loss_of(z[1, i])) for i in last], axis=0)
     # The mean of scaled losses is not scaled again, but means and variances follow any scale.
-    scaled = _mix_match.clean_probability(jnp.asarray(mean, jnp.float32), jnp.ones(ROWS, bool))
+    scaled = probability(mean.astype(np.float32), np.ones(ROWS, bool))
     np.testing.assert_allclose(state.clean[0], scaled, atol=2e-4)
 
 
@@ -113,18 +114,17 @@ def whole_step(monkeypatch, steps, **settings):
   t = selection.divide_mix(augment, warmup=2, **settings)
   w = RNG.random(ROWS)
   w[:2] = 0.9, 0.1
-  state = t.init(data, key=KEY, spec=None)
-  state = state._replace(
-    clean=jnp.asarray(w), first=jnp.asarray(20, jnp.int32), steps=jnp.asarray(4, jnp.int32)
-  )
-  rows = np.array([0, 3, ROWS, 1, 8, 10, 6, ROWS])
-  flow = data.take(jnp.asarray(rows)).fill(jnp.asarray(RNG.normal(size=(8, CLASSES))))
-  flow = flow.replace(penalty=jnp.asarray(0.25))
+  rows, logits = np.array([0, 3, ROWS, 1, 8, 10, 6, ROWS]), RNG.normal(size=(8, CLASSES))
 
   monkeypatch.setattr(jax.lax, "cond", lambda predicate, yes, no: no())  # it is no warm-up
 
   @jax.jit
   def run(params, step):
+    state = t.init(data, key=KEY, spec=None)._replace(
+      clean=jnp.asarray(w), first=jnp.asarray(20, jnp.int32), steps=jnp.asarray(4, jnp.int32)
+    )
+    flow = data.take(rows).fill(jnp.asarray(logits)).replace(penalty=jnp.asarray(0.25))
+
     def objective(params):
       watch = Watch()
       out, _ = t.update(flow, state, params, key=KEY, step=step, epoch=5, forward=watch)
@@ -145,6 +145,16 @@ def test_a_whole_step_is_that_of_the_loops(monkeypatch):
     )
   for step, (slope, (out, seen)) in zip(steps, runs, strict=True):
     follows_the_loops(mine, other, w, rows, step, slope, out, seen)
+
+
+@jax.jit
+@jax.grad
+def slope_of_constants(params, x, target, sure, ramp):
+  probs = jax.nn.softmax(x @ params)
+  cross, squares = -jnp.sum(target * jnp.log(probs), 1), jnp.mean((probs - target) ** 2, 1)
+  divergence = -jnp.mean(jnp.log(jnp.mean(probs, 0)))
+  supervised, consistency = cross @ sure / jnp.sum(sure), squares @ ~sure / jnp.sum(~sure)
+  return supervised + 30.0 * ramp * consistency + 0.8 * divergence
 
 
 def follows_the_loops(mine, other, w, rows, step, slope, out, seen):
@@ -201,22 +211,13 @@ def follows_the_loops(mine, other, w, rows, step, slope, out, seen):
   np.testing.assert_allclose(out["target"].sum(1), 1, rtol=1e-9)
 
   # The gradient of the same, with targets and mixtures as constants.
-  def objective(params):
-    total = [0.0, 0.0]
-    probs = {pair: jax.nn.softmax(at(*pair) @ params) for pair in pairs}
-    for v, r in pairs:
-      target = share * targets[r] + (1 - share) * targets[partner[v, r][1]]
-      sure = w[rows[r]] > 0.5
-      cross, squares = (
-        -jnp.sum(target * jnp.log(probs[v, r])),
-        jnp.mean((probs[v, r] - target) ** 2),
-      )
-      total[0 if sure else 1] += cross / len(supervised) if sure else squares / len(consistency)
-    average = sum(probs.values()) / len(pairs)
-    return total[0] + 30.0 * ramp * total[1] - 0.8 * jnp.mean(jnp.log(average))
-
+  x = np.stack([at(*pair) for pair in pairs])
+  target = np.stack(
+    [share * targets[r] + (1 - share) * targets[partner[v, r][1]] for v, r in pairs]
+  )
+  sure = np.array([w[rows[r]] > 0.5 for _, r in pairs])
   with jax.enable_x64(True):
-    wanted = jax.jit(jax.grad(objective))(jnp.asarray(mine))
+    wanted = slope_of_constants(mine, x, target, sure, ramp)
   np.testing.assert_allclose(slope, wanted, rtol=1e-7, atol=1e-9)
 
 
@@ -226,15 +227,19 @@ def test_warm_up_is_cross_entropy_of_an_augmented_view_with_negative_entropy(mon
   params = RNG.normal(size=(ROWS + 1, CLASSES)).astype(np.float32)
   for turned, strength in ((augment, 0.7), (None, 0.7), (None, 0.0)):
     t = selection.divide_mix(turned, warmup=6, neg_entropy=strength)
-    flow, watch = data.fill(data.x @ params), Watch()
+
+    @jax.jit
+    def run(params, t=t):
+      flow, watch = data.fill(data.x @ params), Watch()
+      state = t.init(data, key=KEY, spec=None)
+      out, _ = t.update(flow, state, params, key=KEY, step=3, epoch=5, forward=watch)
+      return out, [x for _, x in watch.seen]
+
     with monkeypatch.context() as patch:
       patch.setattr(jax.lax, "cond", lambda predicate, yes, no: yes())
-      out, _ = t.update(
-        flow, t.init(data, key=KEY, spec=None), jnp.asarray(params), key=KEY, step=3, epoch=5,
-        forward=watch,
-      )  # fmt: skip
-    assert len(watch.seen) == (turned is not None)
-    view = np.asarray(watch.seen[0][1] if watch.seen else data.x)
+      out, seen = run(params)
+    assert len(seen) == (turned is not None)
+    view = np.asarray(seen[0] if seen else data.x)
     p = softmax(view @ params)
     np.testing.assert_allclose(out.risk, -np.log(p[np.arange(ROWS), Y]).mean(), rtol=1e-5)
     expected = strength * (p * np.log(p)).sum(1).mean()
@@ -256,28 +261,25 @@ def noisy():
 def runner():
   shake = lambda x, key: x + 0.1 * jax.random.normal(key, x.shape)
   t = selection.divide_mix(shake, warmup=3, strength=1.0, ramp_epochs=4.0)
-  return jax.jit(
-    lambda data: rfjax.fit(
-      architectures.logistic(),
-      rfjax.chain(t),
-      optax.sgd(0.3),
-      data,
-      key=KEY,
-      epochs=8,
-      batch_size=16,
-      peers=2,
+  network = architectures.logistic()
+
+  @jax.jit
+  def run(data):
+    state, log = rfjax.fit(
+      network, rfjax.chain(t), optax.sgd(0.3), data, key=KEY, epochs=8, batch_size=16, peers=2,
       observe=lambda state, view: view.order,
-    )
-  )
+    )  # fmt: skip
+    return state, log, rfjax.predict(network, state, data).logits
+
+  return lambda data: jax.device_get(run(data))
 
 
 def test_a_run_tells_wrong_labels_and_learns_the_right_ones():
   data, wrong, true = noisy()
-  state, log = runner()(data)
+  state, log, logits = runner()(data)
   for own in range(2):
     assert ((state.method[0].clean[own] <= 0.5) == wrong).mean() > 0.95
-  network = architectures.logistic()
-  assert (rfjax.predict(network, state, data).logits.argmax(1) == true).all()
+  assert (logits.argmax(1) == true).all()
   assert np.isfinite(log.risk).all() and np.isfinite(log.penalty).all()
   used = np.asarray(log.observed)[:, 3:]
   assert used.shape == (2, 5, 10, 16)
@@ -286,15 +288,15 @@ def test_a_run_tells_wrong_labels_and_learns_the_right_ones():
 
 def test_splits_with_one_side_are_finite():
   data, _, _ = noisy()
-  x = jnp.zeros_like(data.x)  # all losses of a class are equal
-  alike = data.replace(x=x, y=jnp.zeros_like(data.y))
-  state, log = runner()(alike)
+  x = np.zeros(data.x.shape, np.float32)  # all losses of a class are equal
+  alike = data.replace(x=jnp.asarray(x), y=jnp.asarray(np.zeros(data.y.shape, np.int32)))
+  state, log, _ = runner()(alike)
   assert (state.method[0].clean == 0.5).all()
   for leaf in jax.tree.leaves((state.params, log.risk, log.penalty)):
     assert np.isfinite(leaf).all()
   assert (log.risk[:, 3:] == 0).all()  # nobody is believed
-  far = data.replace(x=1e4 * data.x)
-  state, log = runner()(far)
+  far = data.replace(x=jnp.asarray(np.float32(1e4) * np.asarray(data.x)))
+  state, log, _ = runner()(far)
   for leaf in jax.tree.leaves((state.params, log.risk, log.penalty)):
     assert np.isfinite(leaf).all()
 

@@ -62,14 +62,23 @@ def select(features, y, rows, before, threshold, squared=True, anchored=True):
 def data_of(features, y, valid=None, keep=None):
   data = rfjax.Batch.from_arrays(np.zeros((ROWS, 1)), y, num_classes=CLASSES)
   data = data if valid is None else data.replace(valid=jnp.asarray(valid))
-  data = data if keep is None else data.replace(keep=jnp.asarray(keep, float))
-  return data.fill(jnp.zeros((ROWS, CLASSES)), jnp.asarray(features))
+  data = data if keep is None else data.replace(keep=jnp.asarray(np.asarray(keep, float)))
+  return filled(data, features)
+
+
+@jax.jit
+def filled(data, features):
+  return data.fill(jnp.zeros((ROWS, CLASSES)), features)
+
+
+@jax.jit
+def started(data):
+  return selection.fine().init(data, key=None, spec=None)
 
 
 @functools.partial(jax.jit, static_argnames=("squared", "anchored", "warmup", "every"))
 def refreshed(data, state, epoch, threshold, warmup=0, every=1, **settings):
   method = selection.fine(threshold, warmup=warmup, every=every, **settings)
-  state = method.init(data, key=None, spec=None) if state is None else state
   return method.refresh(data, state, epoch=epoch)[1]
 
 
@@ -83,6 +92,7 @@ def test_two_refreshes_are_the_loop_over_classes(squared, anchored):
     y, truth = draw(0)[1:] if turn else (y, truth)
     with jax.enable_x64(True):
       data = data_of(features, y, valid, keep)
+      state = started(data) if state is None else state
       state = refreshed(data, state, turn, threshold, **settings)
     score, chosen = select(features, y, valid & keep, before, threshold, **settings)
     np.testing.assert_allclose(state.score, score, rtol=1e-9, atol=1e-12)
@@ -94,9 +104,10 @@ def test_two_refreshes_are_the_loop_over_classes(squared, anchored):
 def test_selected_rows_are_mostly_right_and_single_ones_stay():
   features, y, truth = draw()
   data = data_of(features.astype(np.float32), y)
-  chosen = np.asarray(refreshed(data, None, 0, 0.5).selected)
+  state = jax.device_get(refreshed(data, started(data), 0, 0.5))
+  chosen = state.selected
   assert (y == truth)[chosen].mean() > 0.9 > (y == truth).mean() + 0.1
-  assert chosen[5] and np.isfinite(refreshed(data, None, 0, 0.5).score).all()
+  assert chosen[5] and np.isfinite(state.score).all()
 
 
 def test_the_schedule_is_that_of_the_authors():
@@ -104,8 +115,8 @@ def test_the_schedule_is_that_of_the_authors():
   features, y, _ = draw()
   data = data_of(features.astype(np.float32), y)
   method = selection.fine()
-  state = method.init(data, key=None, spec=None)
-  assert state.selected.all()
+  state = started(data)
+  assert np.asarray(state.selected).all()
   at = jax.jit(lambda epoch: method.refresh(data, state, epoch=epoch)[1].selected.all())
   fits = [epoch for epoch in range(1, 100) if not at(epoch - 1)]
   assert fits == [e for e in range(1, 100) if e % 10 == 1 and e > 40]
@@ -115,13 +126,20 @@ def test_a_step_keeps_what_is_selected():
   features, y, _ = draw()
   data = data_of(features.astype(np.float32), y)
   method = selection.fine(warmup=0)
-  _, state = method.refresh(data, method.init(data, key=None, spec=None), epoch=0)
-  rows = jnp.array([4, ROWS, 8, 50, 51])
-  batch = data.take(rows).replace(keep=jnp.array([1, 0, 0.5, 1, 1]))
-  out, after = method.update(batch, state, ())
-  wanted = np.array([1, 0, 0.5, 1, 1]) * np.append(state.selected, 0)[rows]
-  np.testing.assert_array_equal(out.keep, wanted)
-  assert after is state and method.writes == ("keep",)
+  rows = np.array([4, ROWS, 8, 50, 51])
+
+  @jax.jit
+  def stepped(data):
+    _, state = method.refresh(data, method.init(data, key=None, spec=None), epoch=0)
+    batch = data.take(rows).replace(keep=jnp.array([1, 0, 0.5, 1, 1]))
+    out, after = method.update(batch, state, ())
+    assert after is state
+    return state.selected, out.keep
+
+  selected, keep = stepped(data)
+  wanted = np.array([1, 0, 0.5, 1, 1]) * np.append(selected, 0)[rows]
+  np.testing.assert_array_equal(keep, wanted)
+  assert method.writes == ("keep",)
 
 
 def test_training_finds_wrong_labels():
@@ -130,10 +148,11 @@ def test_training_finds_wrong_labels():
   x = 3 * np.eye(3)[truth] + rng.normal(size=(90, 3))
   y = np.where(rng.random(90) < 0.25, (truth + 1) % 3, truth)
   data = rfjax.Batch.from_arrays(x.astype(np.float32), y)
-  _, log = rfjax.fit(
+  run = jax.jit(lambda data: rfjax.fit(
     architectures.mlp([16], 3), selection.fine(warmup=4, every=2), optax.adam(0.02), data,
     key=jax.random.key(0), epochs=7, batch_size=30, observe=lambda state, _: state.method.selected,
-  )  # fmt: skip
+  ))  # fmt: skip
+  _, log = run(data)
   chosen = np.asarray(log.observed)
   assert chosen[:4].all()
   np.testing.assert_array_equal(chosen[4], chosen[5])

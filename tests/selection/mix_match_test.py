@@ -16,6 +16,12 @@ ROWS, CLASSES = 12, 3
 RNG = np.random.default_rng(0)
 
 
+clean_probability = jax.jit(
+  lambda loss, rows: _mix_match.clean_probability(_mix_match.unit(loss, rows), rows)
+)
+loaders = jax.jit(_mix_match.loaders)
+
+
 def two_lumps(count=300, seed=0):
   rng = np.random.default_rng(seed)
   return np.abs(np.where(rng.random(count) < 0.3, 3.0, 0.2) + 0.4 * rng.normal(size=count))
@@ -39,9 +45,7 @@ def test_the_clean_probability_is_that_of_the_loops_and_of_scikit_learn():
       warnings.simplefilter("ignore")
       given.fit(x), own_start.fit(x)
     with jax.enable_x64(True):
-      rows = jnp.ones(len(loss), bool)
-      found = _mix_match.clean_probability(_mix_match.unit(jnp.asarray(loss), rows), rows)
-    found = np.asarray(found)
+      found = np.asarray(clean_probability(loss, np.ones(len(loss), bool)))
     np.testing.assert_allclose(found, lower_posterior(loss), atol=1e-9)
     low = given.means_.ravel().argmin()
     np.testing.assert_allclose(found, given.predict_proba(x)[:, low], atol=1e-9)
@@ -52,13 +56,13 @@ def test_the_clean_probability_is_that_of_the_loops_and_of_scikit_learn():
 def test_rows_outside_do_not_count_and_equal_losses_are_undecided():
   loss, rows = two_lumps(50), np.arange(50) < 40
   loss[45], loss[46] = 1e6, -5.0
-  split = jax.jit(lambda v, r: _mix_match.clean_probability(_mix_match.unit(v, r), r))
-  found = split(jnp.asarray(loss, jnp.float32), jnp.asarray(rows))
+  split = lambda loss, rows: np.asarray(clean_probability(loss.astype(np.float32), rows))
+  found = split(loss, rows)
   np.testing.assert_allclose(found[:40], lower_posterior(loss[:40]), atol=1e-4)
   assert np.isfinite(found).all()
-  same = split(jnp.full(50, 0.7), jnp.asarray(rows))
+  same = split(np.full(50, 0.7), rows)
   np.testing.assert_allclose(same, 0.5)
-  assert np.isfinite(split(jnp.asarray(loss, jnp.float32), jnp.zeros(50, bool))).all()
+  assert np.isfinite(split(loss, np.zeros(50, bool))).all()
 
 
 @pytest.mark.parametrize("labelled", [7, 12, 0, 3, 11])
@@ -67,9 +71,8 @@ def test_the_two_loaders(labelled, size):
   half = size // 2
   chosen = np.isin(np.arange(ROWS), RNG.permutation(ROWS)[:labelled])
   rows = np.ones(ROWS, bool)
-  order = jnp.zeros((-(-ROWS // size), size), jnp.int32)
-  found, steps = _mix_match.loaders(KEY, jnp.asarray(chosen), jnp.asarray(rows), order)
-  found = np.asarray(found)
+  order = np.zeros((-(-ROWS // size), size), np.int32)
+  found, steps = jax.device_get(loaders(KEY, chosen, rows, order))
   assert found.shape == (-(-ROWS // half), size)
   first, second, rest = found[:, :half], found[:, half : 2 * half], found[:, 2 * half :]
   assert (rest == ROWS).all()
@@ -94,9 +97,11 @@ def test_the_two_loaders(labelled, size):
 def test_the_order_is_random_and_leaves_out_what_is_not_valid():
   rows = np.arange(ROWS) != 5
   chosen = np.arange(ROWS) % 2 == 0
-  order = jnp.zeros((3, 4), jnp.int32)
-  draw = lambda key: _mix_match.loaders(key, jnp.asarray(chosen & rows), jnp.asarray(rows), order)
-  found = np.asarray(jax.vmap(draw)(jax.random.split(KEY, 400))[0])
+  order = jnp.asarray(np.zeros((3, 4), np.int32))
+  draw = lambda key: _mix_match.loaders(key, jnp.asarray(chosen & rows), jnp.asarray(rows), order)[
+    0
+  ]
+  found = np.asarray(jax.jit(lambda: jax.vmap(draw)(jax.random.split(KEY, 400)))())
   assert not (found == 5).any()
   counts = np.bincount(found[:, 0, 0], minlength=ROWS)
   assert (counts[chosen] > 40).all() and counts.sum() == counts[chosen].sum()
@@ -104,24 +109,29 @@ def test_the_order_is_random_and_leaves_out_what_is_not_valid():
 
 def test_sharpening():
   p = RNG.dirichlet(np.ones(CLASSES), 5)
+  sharpen = jax.jit(_mix_match.sharpen)
   for temperature in (0.5, 1.0, 2.0):
     powers = p ** (1 / temperature)
-    found = _mix_match.sharpen(jnp.asarray(p, jnp.float32), temperature)
+    found = sharpen(p.astype(np.float32), temperature)
     np.testing.assert_allclose(found, powers / powers.sum(1, keepdims=True), rtol=1e-4)
-  hard = jnp.eye(CLASSES)
-  np.testing.assert_allclose(_mix_match.sharpen(hard, 0.5), hard, atol=1e-30)
-  assert np.isfinite(_mix_match.sharpen(jnp.zeros((1, CLASSES)), 0.5)).all()
+  hard = np.eye(5, CLASSES, dtype=np.float32)
+  hard[3:, 0] = 1
+  np.testing.assert_allclose(sharpen(hard, 0.5), hard, atol=1e-30)
+  assert np.isfinite(sharpen(np.zeros((5, CLASSES), np.float32), 0.5)).all()
 
 
 def test_two_views_are_one_row_of_the_same_loss():
   cost = RNG.exponential(size=(2, 5, CLASSES))
   target = RNG.dirichlet(np.ones(CLASSES), (2, 5))
   target[:, 0] = [1, 0, 0]  # classes that neither view has
+
+  @jax.jit
+  def merged(cost, target):
+    merge = lambda c: _mix_match.merge_views(c, target)
+    return *merge(cost), jax.grad(lambda c: jnp.sum(jnp.prod(jnp.stack(merge(c)), axis=0)))(cost)
+
   with jax.enable_x64(True):
-    merge = lambda c: _mix_match.merge_views(c, jnp.asarray(target))
-    one_cost, one_target = merge(jnp.asarray(cost))
-    slope = jax.grad(lambda c: jnp.sum(jnp.prod(jnp.stack(merge(c)), axis=0)))(jnp.asarray(cost))
-  one_cost, one_target = np.asarray(one_cost), np.asarray(one_target)
+    one_cost, one_target, slope = jax.device_get(merged(cost, target))
   np.testing.assert_allclose(one_target, target.mean(0), rtol=1e-12)
   loss = (one_cost * one_target).sum(1)
   np.testing.assert_allclose(loss, (cost * target).sum(2).mean(0), rtol=1e-12)

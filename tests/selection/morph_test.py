@@ -146,8 +146,8 @@ def test_sets_and_lists_and_their_own_mixture_choose_the_same():
     shift=shift, min_epochs=low, max_epochs=high, length=3
   )
   with jax.enable_x64(True):
-    lanes = [jnp.array(column) for column in zip(*BOUNDS, strict=True)]
-    found = jax.jit(jax.vmap(lambda *lane: run(make(*lane), float)))(*lanes)
+    lanes = [np.array(column) for column in zip(*BOUNDS, strict=True)]
+    found = jax.device_get(jax.jit(jax.vmap(lambda *lane: run(make(*lane), float)))(*lanes))
   seen = []
   for lane, setting in enumerate(BOUNDS):
     oracle = Oracle(3, None, *setting)
@@ -168,7 +168,8 @@ def test_a_given_rate_takes_the_place_of_the_estimate():
   rates = [0.0, 0.25, 0.3, 0.5]
   with jax.enable_x64(True):
     make = lambda rate: selection.morph(rate=rate, length=2, min_epochs=0)
-    found = jax.jit(jax.vmap(lambda rate: run(make(rate), float)))(jnp.array(rates))
+    found = jax.jit(jax.vmap(lambda rate: run(make(rate), float)))(np.array(rates))
+    found = jax.device_get(found)
   seen = [
     compare(jax.tree.map(lambda leaf, i=i: leaf[i], found), Oracle(2, rate, min_epochs=0), rate)
     for i, rate in enumerate(rates)
@@ -203,7 +204,8 @@ def test_the_transition_is_where_recall_meets_precision(rows):
   np.testing.assert_array_equal(recall == precision, (known == right)[some])
   np.testing.assert_array_equal(recall >= precision, (known >= right)[some])
   assert 10 < (recall == precision).sum() < 300
-  started = jax.jit(jax.vmap(after_an_epoch))(memorized, jnp.asarray(1 - right / rows, jnp.float32))
+  rates = (1 - right / rows).astype(np.float32)
+  started = jax.device_get(jax.jit(jax.vmap(after_an_epoch))(memorized, rates))
   np.testing.assert_array_equal(started.stopped >= 0, known >= right)
   np.testing.assert_array_equal(started.safe, memorized & (known >= right)[:, None])
 
@@ -277,7 +279,8 @@ def test_the_penalty_and_its_gradient_through_both_views():
 
 def test_no_penalty_before_the_transition():
   each = jax.jit(jax.value_and_grad(penalty, has_aux=True))
-  (value, keep), gradient = each(jnp.asarray(W, jnp.float32), jnp.array(-1, jnp.int32), 7)
+  found = each(W.astype(np.float32), np.array(-1, np.int32), 7)
+  (value, keep), gradient = jax.device_get(found)
   assert value == 0.25 and not gradient.any()
   np.testing.assert_array_equal(keep, INDEX < ROWS)
 
@@ -293,7 +296,7 @@ def test_the_default_ramp_is_that_of_temporal_ensembling():
     state = method.init(data)._replace(stopped=stopped)
     return given, update(method, forward(w, batch, key=0), state, w, epoch, forward)[0].penalty
 
-  given, default = jax.vmap(both)(jnp.array([0, 40, 80, 100]))
+  given, default = jax.device_get(jax.jit(jax.vmap(both))(np.array([0, 40, 80, 100])))
   np.testing.assert_allclose(default, given, rtol=1e-6)
   np.testing.assert_allclose(default / default[2], np.exp([-5, -1.25, 0, 0]), rtol=1e-5)
 
@@ -317,15 +320,15 @@ def test_without_an_augmentation_it_writes_no_penalty():
 
 def test_a_batch_of_padding_leaves_no_trace():
   method, data = selection.morph(stretch, length=2), dataset()
-  state = method.init(data)._replace(stopped=jnp.array(0, jnp.int32))
 
   @jax.jit
-  def step(state):
+  def step():
+    state = method.init(data)._replace(stopped=jnp.array(0, jnp.int32))
     nothing = data.take(jnp.full(3, ROWS)).fill(jnp.ones((3, CLASSES)))
     back = lambda params, batch, key: batch.fill(jnp.ones((3, CLASSES)))
-    return update(method, nothing, state, None, 5, back)
+    return state, *update(method, nothing, state, None, 5, back)
 
-  out, after = step(state)
+  state, out, after = step()
   np.testing.assert_array_equal(out.keep, 0)
   assert out.penalty == 0
   jax.tree.map(np.testing.assert_array_equal, after, state)
@@ -338,10 +341,11 @@ def test_a_run_moves_on_and_then_pays_for_disagreement():
   data = rfjax.Batch.from_arrays(x, np.where(rng.random(40) < 0.3, 1 - y, y))
   method = selection.morph(stretch, length=3, ramp_epochs=4.0)
   observe = lambda state, view: (state.method.stopped, state.method.safe, state.method.history)
-  state, log = rfjax.fit(
+  run = jax.jit(lambda data: rfjax.fit(
     architectures.logistic(), method, optax.sgd(0.5), data,
     key=KEY, epochs=12, batch_size=16, observe=observe,
-  )  # fmt: skip
+  ))  # fmt: skip
+  state, log = jax.device_get(run(data))
   stopped, safe, past = log.observed
   at = int(state.method.stopped)
   assert 3 <= at < 12
@@ -350,7 +354,7 @@ def test_a_run_moves_on_and_then_pays_for_disagreement():
   assert not safe[:at].any() and safe[at:].any()
   # Every row is seen once an epoch: at the end the safe set is that of all memorized ones.
   ones = np.sum(np.asarray(past.labels[-1]) == 1, 1)
-  np.testing.assert_array_equal(safe[-1], (ones > 3 - ones) == data.y)
+  np.testing.assert_array_equal(safe[-1], (ones > 3 - ones) == np.asarray(data.y))
 
 
 @pytest.mark.parametrize(

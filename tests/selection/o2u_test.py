@@ -29,6 +29,11 @@ def method(rate):
 
 
 @jax.jit
+def served(rows, keep, logits):
+  return dataset().take(rows).replace(keep=keep).fill(logits)
+
+
+@jax.jit
 def update(rate, flow, state, epoch):
   return method(rate).update(flow, state, (), epoch=epoch)
 
@@ -43,11 +48,16 @@ def losses(z, y):
   return np.log(np.exp(z).sum(-1)) - z[np.arange(len(y)), y]
 
 
+@jax.jit
+def started(rate):
+  data = dataset().fill(jnp.zeros((ROWS, CLASSES)))
+  return data, method(rate).init(dataset(), key=KEY, spec=None)
+
+
 @pytest.mark.parametrize("rate, missed", [(0.3, False), (0.0, False), (0.5, True), (0.9, True)])
 def test_scores_and_rows_are_those_of_lists_of_losses(rate, missed):
   rng = np.random.default_rng(int(10 * rate))
-  data = dataset().fill(jnp.zeros((ROWS, CLASSES)))
-  state = method(rate).init(dataset(), key=KEY, spec=None)
+  data, state = started(rate)
   centred, raw = [[] for _ in range(ROWS)], [[] for _ in range(ROWS)]
   left = np.ones(ROWS, bool)
   for epoch in range(6):
@@ -56,9 +66,9 @@ def test_scores_and_rows_are_those_of_lists_of_losses(rate, missed):
     for rows in order[: 2 if missed else 3]:
       y = np.append(Y, 0)[rows]
       keep = rng.choice([0.5, 1.0], 4) * (rows < ROWS)
-      flow = dataset().take(jnp.asarray(rows)).replace(keep=jnp.asarray(keep, jnp.float32))
       z = 2 * rng.normal(size=(4, CLASSES))
-      out, state = update(rate, flow.fill(jnp.asarray(z, jnp.float32)), state, epoch)
+      flow = served(rows, keep.astype(np.float32), z.astype(np.float32))
+      out, state = update(rate, flow, state, epoch)
       seen |= {i: loss for i, loss in zip(rows, losses(z, y), strict=True) if i < ROWS}
       np.testing.assert_array_equal(out.keep, keep * np.append(left, False)[rows])
     if 1 <= epoch < 4:
@@ -73,18 +83,22 @@ def test_scores_and_rows_are_those_of_lists_of_losses(rate, missed):
     if epoch >= 4:
       np.testing.assert_allclose(state.score, score, rtol=1e-4, atol=1e-5)
   if not missed:  # then sums, means, and means of what is not centred rank alike
-    rank = lambda values: np.argsort(values).tolist()
+    rank = lambda values: np.argsort(np.asarray(values)).tolist()
     assert rank(state.total) == rank(state.score) == rank([np.mean(values) for values in raw])
     assert set(np.asarray(state.times)) == {3}
 
 
 def test_rows_that_the_data_do_not_keep_are_not_counted():
-  keep = jnp.asarray(np.arange(ROWS) < 6, jnp.float32)
-  data = dataset(keep=keep).fill(jnp.zeros((ROWS, CLASSES)))
-  scored = selection.o2u(0.5, stop=0, score=jnp.arange(ROWS, 0.0, -1))
-  state = scored.init(dataset(), key=KEY, spec=None)
+  scored = selection.o2u(0.5, stop=0, score=np.arange(ROWS, 0.0, -1).astype(np.float32))
+
+  @jax.jit
+  def everything(keep):
+    data = dataset(keep=keep).fill(jnp.zeros((ROWS, CLASSES)))
+    state = scored.init(dataset(), key=KEY, spec=None)
+    return state, scored.refresh(data, state, (), epoch=0)[1]
+
+  state, after = jax.device_get(everything((np.arange(ROWS) < 6).astype(np.float32)))
   assert state.kept.all()
-  after = scored.refresh(data, state, (), epoch=0)[1]
   np.testing.assert_array_equal(after.kept, np.isin(np.arange(ROWS), [3, 4, 5]))
   np.testing.assert_array_equal(after.score, np.arange(ROWS, 0, -1))
 
@@ -130,10 +144,10 @@ def by_stages(rate):
 
 
 def test_the_stages_are_pre_training_cycles_and_training_on_what_is_left():
-  score, kept, risks, ends, last_risks = by_stages(0.3)
+  score, kept, risks, ends, last_risks = jax.device_get(by_stages(0.3))
   close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
   for restart in (0, 1):
-    state, found = in_rounds(0.3, bool(restart))
+    state, found = jax.device_get(in_rounds(0.3, bool(restart)))
     np.testing.assert_allclose(state.method[1].score, score, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(state.method[1].kept, kept)
     close(found.risk, np.concatenate([*risks, last_risks[restart]]))
@@ -145,21 +159,23 @@ def test_the_stages_are_pre_training_cycles_and_training_on_what_is_left():
 
 @pytest.mark.parametrize("restart, steps", [(False, 6), (True, 3)])
 def test_statistics_go_on_or_start_anew(restart, steps):
-  state, _ = selection.o2u_rounds(
-    counting_network(2, CLASSES), optax.sgd(0.1), dataset(), rate=0.3, key=KEY, epochs=3,
+  run = jax.jit(lambda data: selection.o2u_rounds(
+    counting_network(2, CLASSES), optax.sgd(0.1), data, rate=0.3, key=KEY, epochs=3,
     cycle_tx=optax.sgd(0.1), cycle_epochs=4, restart=restart,
-  )  # fmt: skip
+  ))  # fmt: skip
+  state, _ = run(dataset())
   assert state.stats == steps
 
 
 def test_the_cyclical_rate_is_the_authors_loop_over_epochs():
   schedule = selection.cyclical(0.01, 0.001, 10)
-  for epoch in range(25):
-    t = (epoch % 10 + 1) / 10
-    np.testing.assert_allclose(schedule(epoch), (1 - t) * 0.01 + t * 0.001, rtol=1e-6)
   steps = selection.cyclical(0.01, 0.001, 10, steps=3)
-  found = jax.jit(jax.vmap(steps))(jnp.arange(75))
-  np.testing.assert_allclose(found, np.repeat([schedule(e) for e in range(25)], 3), rtol=1e-6)
+  rates, found = jax.jit(
+    lambda: (jax.vmap(schedule)(jnp.arange(25)), jax.vmap(steps)(jnp.arange(75)))
+  )()
+  t = (np.arange(25) % 10 + 1) / 10
+  np.testing.assert_allclose(rates, (1 - t) * 0.01 + t * 0.001, rtol=1e-6)
+  np.testing.assert_allclose(found, np.repeat(rates, 3), rtol=1e-6)
 
 
 def test_settings_out_of_range_are_refused():
@@ -168,7 +184,7 @@ def test_settings_out_of_range_are_refused():
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
       selection.o2u(**({"rate": 0.1, "stop": 2} | settings))
   with pytest.raises(ValueError, match="score must have one entry for each of the 11 rows"):
-    selection.o2u(0.1, stop=0, score=jnp.ones(3)).init(dataset(), key=KEY, spec=None)
+    selection.o2u(0.1, stop=0, score=np.ones(3)).init(dataset(), key=KEY, spec=None)
   for settings in ({"high": -1.0}, {"low": 2.0}, {"period": 0}, {"steps": 0}):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
       selection.cyclical(**({"high": 0.1, "low": 0.01, "period": 5} | settings))

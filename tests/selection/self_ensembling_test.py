@@ -112,8 +112,8 @@ def test_a_run_is_the_one_by_hand(distance, of, augment, ramp):
   settings = {"momentum": 0.6, "decay": 0.7, "consistency": 3.0}
   shape = {"warmup": 2, "distance": distance, "of": of, "augment": augment}
   with jax.enable_x64(True):
-    first, log = run(**settings, **shape, ramp=ramp or 1.0, ramped=ramp is not None)
-    seen, penalties = jax.tree.map(np.asarray, (log.observed, log.penalty))
+    first, log = jax.device_get(run(**settings, **shape, ramp=ramp or 1.0, ramped=ramp is not None))
+    seen, penalties = log.observed, log.penalty
   exact = list(by_hand(first, seen["order"], **settings, **shape, ramp=ramp))
   for epoch, (average, kept, teacher, params, penalty) in enumerate(exact):
     np.testing.assert_allclose(seen["ensemble"][epoch], average, rtol=1e-9, atol=1e-12)
@@ -152,6 +152,9 @@ def test_an_average_that_starts_at_zero_filters_as_the_mean_of_what_was_said():
   assert (kept[2:] != (said[1:-1].argmax(2) == Y)).any()  # the last epoch alone filters otherwise
 
 
+SPEC = rfjax.core.Spec(jax.ShapeDtypeStruct((ROWS, CLASSES), jnp.float32))
+
+
 def forward(params, flow, key=None):
   logits, features, _ = NETWORK.apply(params, (), flow.x, key=key, train=True)
   return flow.fill(logits, features)
@@ -161,20 +164,27 @@ def test_filtered_rows_are_left_to_the_penalty_and_padding_to_nothing():
   kept = np.arange(ROWS) % 3 > 0
   method = selection.self_ensembling(NETWORK, consistency=2.0, kept=kept, warmup=9)
   rows = np.array([3, 12, ROWS, 4, 6, ROWS])
-  flow = dataset().take(jnp.asarray(rows))
-  flow = flow.replace(keep=jnp.asarray([1.0, 0.5, 0.0, 0.5, 1.0, 0.0]))
-  flow = flow.replace(x=flow.x.at[2].set(9.0))  # padding that would show
-  params, teacher = (NETWORK.init(jax.random.key(i), flow.x)[0] for i in (1, 2))
-  state = method.init(dataset(), key=KEY, spec=rfjax.core.Spec(jnp.zeros((ROWS, CLASSES))))
-  state = state._replace(teacher=teacher, steps=jnp.int32(10**6))
-  filled = forward(params, flow).replace(penalty=jnp.asarray(0.25))
-  out, new = method.update(filled, state, params, key=KEY, step=0, epoch=0, forward=forward)
-  np.testing.assert_array_equal(out.keep, flow.keep * np.append(kept, False)[rows])
-  now = follow(jax.tree.map(np.asarray, teacher), jax.tree.map(np.asarray, params), 10**6, 0.999)
+  keep = np.array([1.0, 0.5, 0.0, 0.5, 1.0, 0.0], np.float32)
+
+  @jax.jit
+  def everything(keep):
+    flow = dataset().take(rows).replace(keep=keep)
+    flow = flow.replace(x=flow.x.at[2].set(9.0))  # padding that would show
+    params, teacher = (NETWORK.init(jax.random.key(i), flow.x)[0] for i in (1, 2))
+    state = method.init(dataset(), key=KEY, spec=SPEC)
+    state = state._replace(teacher=teacher, steps=jnp.int32(10**6))
+    filled = forward(params, flow).replace(penalty=jnp.asarray(0.25))
+    out, new = method.update(filled, state, params, key=KEY, step=0, epoch=0, forward=forward)
+    assert new.kept is state.kept
+    return params, teacher, out, new
+
+  params, teacher, out, new = jax.device_get(everything(keep))
+  np.testing.assert_array_equal(out.keep, keep * np.append(kept, False)[rows])
+  now = follow(teacher, params, 10**6, 0.999)
   real = np.flatnonzero(rows < ROWS)
-  apart = says(jax.tree.map(np.asarray, params), X[rows[real]]) - says(now, X[rows[real]])
+  apart = says(params, X[rows[real]]) - says(now, X[rows[real]])
   np.testing.assert_allclose(out.penalty, 0.25 + 2 * (apart**2).mean(), rtol=1e-4)
-  assert int(new.steps) == 10**6 + 1 and new.kept is state.kept
+  assert int(new.steps) == 10**6 + 1
 
 
 def test_an_augmentation_gets_a_new_key_each_step():
@@ -182,15 +192,16 @@ def test_an_augmentation_gets_a_new_key_each_step():
     return x + jax.random.normal(key, x.shape)
 
   method = selection.self_ensembling(NETWORK, augment=noisy)
-  data = dataset()
-  state = method.init(data, key=KEY, spec=rfjax.core.Spec(jnp.zeros((ROWS, CLASSES))))
-  params = NETWORK.init(KEY, data.x)[0]
-  ask = lambda key: (
-    method.update(forward(params, data), state, params, key=key, step=0, epoch=0, forward=forward)[
-      0
-    ].penalty
-  )
-  assert ask(jax.random.key(1)) > 0 and ask(jax.random.key(1)) != ask(jax.random.key(2))
+
+  @jax.jit
+  def ask(seed):
+    data = dataset()
+    state, params = method.init(data, key=KEY, spec=SPEC), NETWORK.init(KEY, data.x)[0]
+    extra = {"key": jax.random.key(seed), "step": 0, "epoch": 0, "forward": forward}
+    return method.update(forward(params, data), state, params, **extra)[0].penalty
+
+  one, two = (float(ask(seed)) for seed in (1, 2))
+  assert one > 0 and one != two
 
 
 # Rounds.
@@ -208,7 +219,7 @@ def points(seed, rows, wrong=0.0):
 
 
 DATA, VALIDATION = points(0, POINTS, wrong=0.4), points(1, VALIDATED)
-PADDED = VALIDATION.take(jnp.append(jnp.arange(VALIDATED), jnp.full(40, VALIDATED)))
+PAD = np.append(np.arange(VALIDATED), np.full(40, VALIDATED))
 
 
 def watched(state, view):
@@ -219,8 +230,8 @@ def watched(state, view):
 @functools.partial(jax.jit, static_argnames=("restart", "of"))
 def in_rounds(key, restart, of):
   return selection.self_ensembling_rounds(
-    NETWORK, TX, DATA, PADDED, rounds=4, restart=restart, of=of, key=key, epochs=EPOCHS,
-    batch_size=BATCH, before=losses.gce(0.3), observe=watched, **SHARED,
+    NETWORK, TX, DATA, VALIDATION.take(PAD), rounds=4, restart=restart, of=of, key=key,
+    epochs=EPOCHS, batch_size=BATCH, before=losses.gce(0.3), observe=watched, **SHARED,
   )  # fmt: skip
 
 
@@ -254,6 +265,11 @@ def first_weights(key):
   return rfjax.fit(NETWORK, rfjax.chain(), TX, DATA, key=key, epochs=0)[0].params
 
 
+@jax.jit
+def validated(state):
+  return metrics.accuracy(rfjax.predict(NETWORK, state, VALIDATION))
+
+
 def fit_by_fit(key, rounds, restart, of):
   """Returns the best accuracy, weights, average, mask, all risks, and the masks of the rounds."""
   best, going, kept, ensemble = None, True, np.ones(POINTS, bool), np.zeros((POINTS, CLASSES))
@@ -262,8 +278,8 @@ def fit_by_fit(key, rounds, restart, of):
     own = key if turn == 0 else jax.random.fold_in(key, turn)
     params = first_weights(own) if restart or turn == 0 else weights
     start = np.zeros((POINTS, CLASSES)) if restart else ensemble
-    log = one_fit(own, jnp.asarray(kept), params)
-    seen = jax.tree.map(np.asarray, log.observed)
+    log = jax.device_get(one_fit(own, kept, params))
+    seen = log.observed
     speaker, said, classes = seen[of]
     accuracy = (classes == np.asarray(VALIDATION.y)).mean(1)
     at = int(accuracy.argmax())  # the first of several
@@ -276,7 +292,7 @@ def fit_by_fit(key, rounds, restart, of):
       for epoch in range(at + 1):
         average = 0.5 * average + 0.5 * said[epoch]
       best = (accuracy[at], jax.tree.map(lambda v, at=at: v[at], speaker), average, kept, at)
-      weights = jax.tree.map(lambda v, at=at: jnp.asarray(v[at]), seen["student"][0])
+      weights = jax.tree.map(lambda v, at=at: v[at], seen["student"][0])
       kept, ensemble = average.argmax(1) == np.asarray(DATA.y), average
   return best, risks, masks, improved
 
@@ -292,7 +308,7 @@ def fit_by_fit(key, rounds, restart, of):
 )
 def test_rounds_are_fits_one_by_one(restart, of, seed, good):
   key = jax.random.key(seed)
-  state, log = in_rounds(key, restart=restart, of=of)
+  state, log = jax.device_get(in_rounds(key, restart=restart, of=of))
   best, risks, masks, improved = fit_by_fit(key, 4, restart, of)
   # The fifth or, of one seed, the last epoch; the last round of another is better, but after a tie.
   assert sum(improved) == good and best[-1] == (EPOCHS - 1 if seed == 12 else EPOCHS - 2)
@@ -304,8 +320,7 @@ def test_rounds_are_fits_one_by_one(restart, of, seed, good):
   np.testing.assert_allclose(found.ensemble, best[2], rtol=1e-3, atol=1e-5)
   for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(best[1]), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
-  accuracy = metrics.accuracy(rfjax.predict(NETWORK, state, VALIDATION))
-  np.testing.assert_allclose(accuracy, best[0], rtol=1e-6)
+  np.testing.assert_allclose(validated(state), best[0], rtol=1e-6)
 
 
 def test_settings_out_of_range_are_refused():
@@ -315,10 +330,9 @@ def test_settings_out_of_range_are_refused():
   ):  # fmt: skip
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
       selection.self_ensembling(NETWORK, **settings)
-  spec = rfjax.core.Spec(jnp.zeros((ROWS, CLASSES)))
   for settings in ({"kept": np.ones(3, bool)}, {"ensemble": np.zeros((3, CLASSES))}):
     with pytest.raises(ValueError, match=f"{next(iter(settings))} must"):
-      selection.self_ensembling(NETWORK, **settings).init(dataset(), key=KEY, spec=spec)
+      selection.self_ensembling(NETWORK, **settings).init(dataset(), key=KEY, spec=SPEC)
   with pytest.raises(ValueError, match="network must be the one that is trained"):
     method = selection.self_ensembling(architectures.mlp([5, 5], CLASSES))
     rfjax.fit(NETWORK, rfjax.chain(method), TX, dataset(), key=KEY, epochs=1)

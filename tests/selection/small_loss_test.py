@@ -23,6 +23,7 @@ def dataset(rows=ROWS):
   return rfjax.Batch.from_arrays(np.zeros((rows, 1), np.float32), y, num_classes=2)
 
 
+@jax.jit
 def with_losses(batch, losses):
   """Filled rows of these losses."""
   flow = batch.fill(jnp.zeros((batch.num_rows, 2)))
@@ -56,7 +57,7 @@ def keeps(rounding, losses, keep):
 
 def both(rounding, losses, keep):
   """The lanes, each beside its percentage."""
-  found = keeps(rounding, jnp.asarray(losses), jnp.asarray(keep, jnp.float32))
+  found = keeps(rounding, losses, np.asarray(keep, np.float32))
   lanes, fixed = (np.asarray(f) for f in found)
   return [*zip(PERCENT, lanes, strict=True), *zip(PERCENT[FIXED], fixed, strict=True)]
 
@@ -89,7 +90,8 @@ def test_the_roundings_of_the_papers():
 
 def test_floor_is_the_default():
   flow = with_losses(dataset(), np.arange(ROWS, dtype=np.float32))
-  assert select(selection.small_loss(0.45), flow).keep.sum() == 70
+  run = jax.jit(lambda flow: select(selection.small_loss(0.45), flow).keep)
+  assert np.asarray(run(flow)).sum() == 70
 
 
 @pytest.mark.parametrize("rounding", ["floor", "ceil"])
@@ -103,7 +105,7 @@ def test_every_whole_percent_of_every_batch_is_counted_right(rounding):
 
   percent, rows = np.arange(100), np.array([1, 7, 20, 25, 40, 50, 60, 80, 99, 100])
   grid = jax.jit(jax.vmap(jax.vmap(kept, (None, 0)), (0, None)))
-  found = grid(jnp.asarray(percent / 100, jnp.float32), jnp.asarray(rows))
+  found = grid((percent / 100).astype(np.float32), rows)
   wanted = [[number_left(p, n, rounding) for n in rows] for p in percent]
   np.testing.assert_array_equal(found, wanted)
 
@@ -125,12 +127,13 @@ def test_padding_does_not_count_and_ties_go_by_index():
 
 def test_the_loss_is_that_of_the_target():
   data = dataset(4)
-  cost = jnp.array([[0.0, 9.0], [1.0, 0.0], [5.0, 0.0], [7.0, 2.0]])
-  flow = data.fill(jnp.zeros((4, 2))).replace(cost=cost)
+  cost = jnp.asarray(np.array([[0.0, 9.0], [1.0, 0.0], [5.0, 0.0], [7.0, 2.0]], np.float32))
+  flow = with_losses(data, np.zeros(4, np.float32)).replace(cost=cost)
   half = jax.jit(lambda target: select(selection.small_loss(0.5), flow.replace(target=target)).keep)
-  np.testing.assert_array_equal(half(flow.target), [1, 1, 0, 0])
-  np.testing.assert_array_equal(half(1 - flow.target), [0, 1, 1, 0])
-  np.testing.assert_array_equal(half(jnp.full((4, 2), 0.5)), [0, 1, 1, 0])
+  target = np.asarray(flow.target)
+  np.testing.assert_array_equal(half(target), [1, 1, 0, 0])
+  np.testing.assert_array_equal(half(1 - target), [0, 1, 1, 0])
+  np.testing.assert_array_equal(half(np.full((4, 2), np.float32(0.5))), [0, 1, 1, 0])
 
 
 @pytest.mark.parametrize("from_zero", [True, False])
@@ -138,7 +141,7 @@ def test_a_rate_may_follow_the_epochs(from_zero):
   flow = with_losses(dataset(), np.arange(ROWS, dtype=np.float32))
   rate = selection.ramp_up(0.5, 5, from_zero=from_zero)
   method = selection.small_loss(rate)
-  kept = jax.jit(jax.vmap(lambda epoch: select(method, flow, epoch).keep.sum()))(jnp.arange(7))
+  kept = jax.jit(jax.vmap(lambda epoch: select(method, flow, epoch).keep.sum()))(np.arange(7))
   left = [min(1, (e / 4 if from_zero else (e + 1) / 5)) * 0.5 for e in range(7)]
   np.testing.assert_array_equal(kept, [math.floor(ROWS * (1 - r) + 1e-9) for r in left])
 
@@ -148,9 +151,14 @@ def test_it_writes_keep_only_and_acts_in_update():
   assert method.writes == ("keep",)
   flow = with_losses(dataset(4), np.arange(4, dtype=np.float32))
   assert method.refresh(flow, (), None, key=None, step=0, epoch=0, forward=None)[0] is flow
-  out = select(method, flow)
-  for name in ("cost", "target", "weight", "penalty", "log_probs"):
-    assert getattr(out, name) is getattr(flow, name)
+
+  def step(flow):
+    out = select(method, flow)
+    for name in ("cost", "target", "weight", "penalty", "log_probs"):
+      assert getattr(out, name) is getattr(flow, name)
+    return out
+
+  jax.eval_shape(step, flow)
 
 
 @pytest.mark.parametrize("rate", [1.0, -0.1, float("nan"), "half", [0.1, 0.2]])
