@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import eval_jaxpr
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rfjax.core._hosts import on_devices, on_host
 from rfjax.core._parts import Parts, cut
@@ -187,6 +187,8 @@ def compute(
   )
   turns = np.full(plan.devices, block.turns, np.int32)
   turns, given, carry = on_devices((turns, *given), engine.mesh, PartitionSpec(AXIS))
+  # Where each part leaves what it carries, so that the first part has the program of the others.
+  carry = jax.device_put(carry, NamedSharding(engine.mesh, PartitionSpec(AXIS)))
   carry, out = jax.tree.unflatten(structure, carry), None
   while part < engine.parts:
     number = on_devices(np.int32(part), engine.mesh, PartitionSpec())

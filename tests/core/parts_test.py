@@ -73,10 +73,11 @@ def compiled(train, names, lanes, every, mesh):
   }
   plan = _sweep.Plan(1, lanes, lanes * mesh.size, mesh.size)
   made = ENGINE(train, names, points, plan, mesh, every)
+  MADE.append(made)
   return made._replace(digest=functools.cache(made.digest))
 
 
-ENGINE = _sweep.engine
+ENGINE, MADE = _sweep.engine, []
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +131,7 @@ def test_runs_in_parts_are_the_runs(tmp_path, train):
   for name, values in whole.items():
     np.testing.assert_allclose(cut[name], values, rtol=2e-6, atol=2e-7, err_msg=name)
   assert not checkpoints(tmp_path)
+  assert [engine.call.func._cache_size() for engine in MADE] == [1] * len(MADE)
 
 
 @pytest.fixture(scope="module")
