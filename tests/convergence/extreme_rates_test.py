@@ -180,18 +180,20 @@ def test_slopes_are_those_of_central_differences(name, statistic):
   with jax.enable_x64(True):
     flow = oracles.filled(3, rows=18)
     method = METHODS[name](statistics=statistic, hard=False, method="between_groups")
-    state = method.init(flow, key=KEY, spec=None)
     extra = {"key": KEY, "step": 0, "epoch": 0, "forward": None}
-    push = jnp.linspace(0.5, 1.5, state.constraints.size)
-    state = state._replace(multipliers=state.multipliers._replace(params=push))
 
-    @jax.jit
-    def penalty(logits):
+    def penalty(logits, flow):
+      state = method.init(flow, key=KEY, spec=None)
+      push = np.linspace(0.5, 1.5, state.constraints.size)
+      state = state._replace(multipliers=state.multipliers._replace(params=push))
       return method.update(flow.fill(logits), state, None, **extra)[0].penalty
 
-    slope, h = np.asarray(jax.grad(penalty)(flow.logits)), 1e-6
+    both, logits, h = jax.jit(jax.value_and_grad(penalty)), np.array(flow.logits), 1e-6
+    slope = np.asarray(both(logits, flow)[1])
     for i, k in np.ndindex(4, 2):
-      ends = [penalty(flow.logits.at[i, k].add(sign * h)) for sign in (1, -1)]
+      moved = np.zeros_like(logits)
+      moved[i, k] = h
+      ends = [np.asarray(both(logits + sign * moved, flow)[0]) for sign in (1, -1)]
       np.testing.assert_allclose(slope[i, k], (ends[0] - ends[1]) / (2 * h), atol=1e-6)
 
 
