@@ -97,13 +97,13 @@ def test_shares_and_posterior_are_bayes():
   with jax.enable_x64(True):
     true = np.array([0.2, 0.5, 0.3])
     joint = true[:, None] * THREE
-    np.testing.assert_allclose(convergence.true_shares(joint.sum(0), THREE), true, rtol=1e-12)
-    np.testing.assert_allclose(
-      convergence.group_posterior(THREE, true), (joint / joint.sum(0)).T, rtol=1e-12
-    )
-  never = convergence.group_posterior([[1.0, 0.0], [1.0, 0.0]], [0.5, 0.5])
+    shares = jax.jit(lambda: convergence.true_shares(joint.sum(0), THREE))()
+    posterior = jax.jit(lambda: convergence.group_posterior(THREE, true))()
+    np.testing.assert_allclose(shares, true, rtol=1e-12)
+    np.testing.assert_allclose(posterior, (joint / joint.sum(0)).T, rtol=1e-12)
+  never = jax.jit(lambda: convergence.group_posterior([[1.0, 0.0], [1.0, 0.0]], [0.5, 0.5]))()
   np.testing.assert_array_equal(never, [[0.5, 0.5], [0.0, 1.0]])
-  impossible = convergence.true_shares([1.0, 0.0], TWO)
+  impossible = jax.jit(lambda: convergence.true_shares([1.0, 0.0], TWO))()
   np.testing.assert_array_equal(impossible, [1.0, 0.0])
 
 
