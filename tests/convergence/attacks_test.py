@@ -1,5 +1,6 @@
 """Attacks on fairness as evaluators: what they do to a plain model, beyond what random rows do."""
 
+import functools
 import math
 
 import jax
@@ -40,9 +41,14 @@ def figures(train, test):
   return jnp.stack([metrics.accuracy(said), *differences])
 
 
-def under(made, seed):
-  train, pool, held_out, test, key = draw(seed)
-  return figures(rfjax.transform(made(pool), train, key=key, fitted_on=held_out), test)
+@functools.cache
+def draws():
+  return jax.jit(lambda seeds: jax.lax.map(draw, seeds))(np.arange(SEEDS, dtype=np.uint32))
+
+
+@jax.jit
+def all_figures(train, test):
+  return jax.lax.map(lambda pair: figures(*pair), (train, test))
 
 
 def random_rows(pool):
@@ -57,8 +63,15 @@ def random_rows(pool):
 
 
 def over_seeds(made):
-  run = jax.jit(lambda seeds: jax.lax.map(lambda seed: under(made, seed), seeds))
-  return np.asarray(run(jnp.arange(SEEDS, dtype=jnp.uint32)))
+  """The figures of each seed after an attack."""
+
+  def attack(drawn):
+    train, pool, held_out, _, key = drawn
+    return rfjax.transform(made(pool), train, key=key, fitted_on=held_out)
+
+  drawn = draws()
+  attacked = jax.jit(lambda drawn: jax.lax.map(attack, drawn))(drawn)
+  return np.asarray(all_figures(attacked, drawn[3]))
 
 
 @pytest.fixture(scope="module")

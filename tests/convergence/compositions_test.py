@@ -28,11 +28,11 @@ def train_set():
   x[:, 0] += np.where(group, -0.5, 2.0) * (2 * y - 1)
   x[:, 1] += np.where(group, 2.0, 0.5) * (2 * y - 1)
   wrong = rng.permutation(ROWS) < NOISE * ROWS
-  truth = rfjax.Truth(jnp.asarray(y), jnp.asarray(group))
+  truth = rfjax.Truth(y, group)
   return rfjax.Batch.from_arrays(x, np.where(wrong, 1 - y, y), group, truth=truth)
 
 
-RIGHT = np.asarray(train_set().y == train_set().truth.y)
+RIGHT = np.asarray(train_set().y) == np.asarray(train_set().truth.y)
 
 
 def train(*parts, peers=1):
@@ -74,6 +74,10 @@ def shares_by_hand(data, kept, loss, shares, rate):
   return shares
 
 
+def first_shares(method):
+  return np.asarray(jax.jit(lambda data: method.init(data).shares)(train_set()))
+
+
 def refreshes(parts, epochs=3, batch_size=BATCH, peers=1):
   """Refresh after refresh of a chain, whose updates saw all rows in one batch in between.
 
@@ -81,8 +85,8 @@ def refreshes(parts, epochs=3, batch_size=BATCH, peers=1):
   """
   data, rng = train_set(), np.random.default_rng(1)
   method = rfjax.chain(*parts)
-  logits = jnp.asarray(rng.normal(size=(epochs, ROWS, 2)), jnp.float32)
-  order = jnp.arange(ROWS).reshape(-1, batch_size)
+  logits = rng.normal(size=(epochs, ROWS, 2)).astype(np.float32)
+  order = np.arange(ROWS).reshape(-1, batch_size)
 
   @jax.jit
   def run(data, logits):
@@ -112,11 +116,12 @@ def test_shares_follow_the_losses_of_the_rows_that_were_kept(name):
       ranked = np.argsort(loss[epoch - 1], kind="stable")
       kept = np.isin(np.arange(ROWS), ranked[: ROWS // 2])
     if epoch == 0:
-      shares = np.asarray(fair.init(data).shares)
+      shares = first_shares(fair)
     shares = shares_by_hand(data, kept, loss[epoch], shares, 0.01)
     np.testing.assert_allclose(states.shares[epoch], shares, atol=1e-6)
     if name == "fairbatch_reweight":
-      cell = [[kept & (data.y == a) & (data.group == g) for g in (0, 1)] for a in (0, 1)]
+      y, z = np.asarray(data.y), np.asarray(data.group)
+      cell = [[kept & (y == a) & (z == g) for g in (0, 1)] for a in (0, 1)]
       own = np.array(cell).sum(-1) / np.array(cell).sum((-1, 1))[:, None]
       np.testing.assert_allclose(states.factor[epoch], shares / own, rtol=1e-5)
 
@@ -124,7 +129,7 @@ def test_shares_follow_the_losses_of_the_rows_that_were_kept(name):
 def test_a_sampler_draws_of_the_rows_that_itlm_keeps():
   fair = inprocessing.fairbatch("equalized_odds", 0.01)
   order, keep, (states, fairs), loss = refreshes([selection.itlm(0.3), fair])
-  data, shares = train_set(), np.asarray(fair.init(train_set()).shares)
+  data, shares = train_set(), first_shares(fair)
   for epoch in range(3):
     kept = states.kept[epoch]
     assert kept.sum() == (168 if epoch else ROWS)
@@ -143,7 +148,7 @@ def test_peers_share_the_batches_of_a_sampler(name):
     "fair_robust": lambda: convergence.fair_robust(NOISE, rate=0.05, warm_start=0),
     "selfie": lambda: refurbishment.selfie(NOISE, independent_batches=True),
   }[name]()
-  data, order = train_set(), jnp.arange(ROWS).reshape(-1, BATCH)
+  data, order = train_set(), np.arange(ROWS).reshape(-1, BATCH)
 
   @jax.jit
   def run(logits):
@@ -156,7 +161,7 @@ def test_peers_share_the_batches_of_a_sampler(name):
     return jax.vmap(peer, axis_name="peer")(logits, jnp.arange(2))
 
   said = np.random.default_rng(5).normal(size=(2, ROWS, 2))
-  order, state = run(jnp.asarray(said, jnp.float32))
+  order, state = jax.tree.map(np.asarray, run(said.astype(np.float32)))
   np.testing.assert_array_equal(order[0], order[1])
   if name != "selfie":
     np.testing.assert_array_equal(state.shares[0], state.shares[1])
@@ -250,11 +255,16 @@ def test_gce_and_a_penalty():
   )()
   same(plain, penalty, rtol=1e-5)  # compiled differently, equal but for the last place
   same(unfair, robust, part=1, rtol=1e-5)
-  said = [rfjax.predict(NETWORK, state, train_set()) for state in (both, unfair)]
-  gaps = [float(metrics.demographic_parity_difference(s)) for s in said]
+
+  @jax.jit
+  def measured(state):
+    said = rfjax.predict(NETWORK, state, train_set())
+    return metrics.demographic_parity_difference(said), said.probs
+
+  gaps, probs = zip(*[map(np.asarray, measured(state)) for state in (both, unfair)], strict=True)
   assert gaps[0] < 0.5 * gaps[1] and gaps[1] > 0.15
   # What GCE makes a row count, p of its label to the power q, is less for wrong labels.
-  counts = np.asarray(said[0].probs)[np.arange(ROWS), np.asarray(train_set().y)] ** 0.7
+  counts = probs[0][np.arange(ROWS), np.asarray(train_set().y)] ** 0.7
   assert counts[~RIGHT].mean() < 0.6 * counts[RIGHT].mean()
 
 
@@ -304,7 +314,8 @@ def test_the_adversary_reads_refurbished_labels_and_what_is_kept():
   logits = rng.normal(size=(ROWS, 2))
   robust = refurbishment.selfie(0.5, refurbished=labels, warmup=0)
   out, risk, (_, state) = once([robust, inprocessing.group_dro(0.3)], data, logits)
-  kept, target, group = (np.asarray(v) for v in (out.keep > 0, out.target, data.group))
+  kept, target, group = (np.asarray(v) for v in (out.keep, out.target, data.group))
+  kept = kept > 0
   assert 0.6 < kept.mean() < 0.9 and (target.argmax(1) != np.asarray(data.y))[kept].sum() > 20
   loss = np.log(np.exp(logits).sum(1)) - (target * logits).sum(1)
   mean = np.array([loss[kept & (group == g)].mean() for g in (0, 1)])

@@ -43,19 +43,30 @@ def population(transition, group, copies=10, group_noise=None):
 
   def make(y, z):
     z, x = jnp.asarray(z), np.zeros((ROWS * copies, 1))
-    made = rfjax.Batch.from_arrays(x, y, z, num_classes=classes).fill(jnp.asarray(many(logits)))
+    made = filled(rfjax.Batch.from_arrays(x, y, z, num_classes=classes), jnp.asarray(many(logits)))
     return made.replace(group=z)  # of float64 where it is soft
 
   return make(np.array(labels), np.array(groups)), make(many(y), many(group))
 
 
-def objective(method, flow):
+filled = jax.jit(lambda data, logits: data.fill(logits))
+membership = jax.jit(lambda data: data.membership)
+
+
+def penalty_of(method):
   def of(logits, flow):
     filled = flow.fill(logits)
     state = method.init(filled, key=KEY, spec=None)
     return method.update(filled, state, None, **EXTRA)[0].penalty
 
-  return jax.jit(jax.value_and_grad(of))(flow.logits, flow)
+  return lambda flow: jax.value_and_grad(of)(flow.logits, flow)
+
+
+def objectives(*pairs):
+  """The penalties of methods on batches with their slopes, from one program."""
+  methods, flows = zip(*pairs, strict=True)
+  every = lambda flows: [penalty_of(m)(flow) for m, flow in zip(methods, flows, strict=True)]
+  return jax.tree.map(np.asarray, jax.jit(every)(flows))
 
 
 HARD = np.random.default_rng(5).integers(0, 2, ROWS)
@@ -76,13 +87,13 @@ CASES = [
 def test_a_penalty_is_that_of_the_true_labels(transition, group, inner):
   with jax.enable_x64(True):
     noisy, true = population(transition, group, 20)
-    value, slope = objective(convergence.corrected_labels(inner, transition), noisy)
-    true_value, true_slope = objective(inner, true)
+    corrected = convergence.corrected_labels(inner, transition)
+    found = objectives((corrected, noisy), (inner, true), (inner, noisy))
+    (value, slope), (true_value, true_slope), (naive, _) = found
     np.testing.assert_allclose(value, true_value, rtol=1e-11)
     # A copy's own slope hangs on its given label: those of one row add up.
     of_rows = lambda v: np.asarray(v).reshape(ROWS, 20, -1).sum(1)
     np.testing.assert_allclose(of_rows(slope), of_rows(true_slope), rtol=1e-9, atol=1e-13)
-    naive, _ = objective(inner, noisy)
     assert abs(naive - true_value) > 1e-3
 
 
@@ -90,26 +101,32 @@ def test_labels_and_groups_that_are_both_noisy():
   with jax.enable_x64(True):
     noisy, true = population(THREE, HARD, 100, GROUPS)
     method = convergence.corrected_labels(ODDS, THREE, group_matrix=GROUPS)
-    np.testing.assert_allclose(objective(method, noisy)[0], objective(ODDS, true)[0], rtol=1e-11)
     # Where label noise hangs on the given group, the two corrections are a chain.
-    noisy, _ = population(np.stack([THREE[0]] * 2), HARD, 100, GROUPS)
+    alike, _ = population(np.stack([THREE[0]] * 2), HARD, 100, GROUPS)
     both = convergence.corrected_labels(
       convergence.corrected_groups(ODDS, GROUPS), np.stack([THREE[0]] * 2)
     )
-    np.testing.assert_allclose(objective(both, noisy)[0], objective(ODDS, true)[0], rtol=1e-11)
+    found = objectives((method, noisy), (both, alike), (ODDS, true))
+    (value, _), (chained, _), (true_value, _) = found
+    np.testing.assert_allclose(value, true_value, rtol=1e-11)
+    np.testing.assert_allclose(chained, true_value, rtol=1e-11)
 
 
 def test_copies_are_measured_as_true_labels_are():
   with jax.enable_x64(True):
     noisy, true = population(THREE, HARD)
-    copies = convergence.label_copies(noisy, THREE)
-    for name in ("true_positive_rate", "negative_predictive_value", "accuracy"):
-      found = metrics.group_rates(name, copies, soft=True)
-      wanted = metrics.group_rates(name, true, soft=True)
-      np.testing.assert_allclose(found.value, wanted.value, rtol=1e-12)
-    np.testing.assert_allclose(
-      copies.membership.reshape(-1, 3, 2).sum(1), noisy.membership, atol=1e-12
-    )
+    names = ("true_positive_rate", "negative_predictive_value", "accuracy")
+
+    @jax.jit
+    def measured(noisy, true):
+      copies = convergence.label_copies(noisy, THREE)
+      rates = lambda data: [metrics.group_rates(name, data, soft=True).value for name in names]
+      return rates(copies), rates(true), copies.membership, noisy.membership
+
+    found, wanted, of_copies, of_rows = jax.tree.map(np.asarray, measured(noisy, true))
+    for value, want in zip(found, wanted, strict=True):
+      np.testing.assert_allclose(value, want, rtol=1e-12)
+    np.testing.assert_allclose(of_copies.reshape(-1, 3, 2).sum(1), of_rows, atol=1e-12)
 
 
 def test_a_method_starts_from_the_corrected_data_too():
@@ -119,14 +136,16 @@ def test_a_method_starts_from_the_corrected_data_too():
   with jax.enable_x64(True):
     noisy, true = population(TWO, HARD)
     method = convergence.corrected_labels(rfjax.Transform(init, writes=("penalty",)), TWO)
-    np.testing.assert_allclose(method.init(noisy), init(true), rtol=1e-12)
+    starts = jax.jit(lambda noisy, true: (method.init(noisy), init(true)))
+    np.testing.assert_allclose(*starts(noisy, true), rtol=1e-12)
 
 
 def test_rows_without_a_group_and_padding_count_nowhere():
   member = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]])
-  data = rfjax.Batch.from_arrays(np.zeros((3, 1)), [0, 1, 1], member).take(jnp.array([0, 1, 2, 3]))
-  copies = convergence.label_copies(data, TWO)
-  mass = np.abs(np.asarray(copies.membership)).sum(1).reshape(4, 2)
+  data, rows = rfjax.Batch.from_arrays(np.zeros((3, 1)), [0, 1, 1], member), np.arange(4)
+  copied = jax.jit(lambda data: convergence.label_copies(data.take(rows), TWO))
+  copies = copied(data)
+  mass = np.abs(np.asarray(membership(copies))).sum(1).reshape(4, 2)
   assert (mass > 0).tolist() == [[True, True], [False, False], [True, True], [False, False]]
   assert copies.y.tolist() == [0, 1] * 4
 
@@ -137,10 +156,9 @@ def test_training_on_noisy_labels_is_fair_by_the_true_ones():
   group = rng.integers(0, 2, n)
   y = (rng.uniform(size=n) < np.array([0.3, 0.7])[group]).astype(int)
   x = np.stack([rng.normal(size=n) + 2 * y, group], axis=1)
-  matrices = jnp.array([[[1.0, 0.0], [0.4, 0.6]], [[0.7, 0.3], [0.0, 1.0]]])
-  noisy = rfjax.transform(
-    noise.group_dependent(matrices), rfjax.Batch.from_arrays(x, y, group), key=KEY
-  )
+  matrices = np.array([[[1.0, 0.0], [0.4, 0.6]], [[0.7, 0.3], [0.0, 1.0]]], np.float32)
+  corrupt = jax.jit(lambda d: rfjax.transform(noise.group_dependent(matrices), d, key=KEY))
+  noisy = corrupt(rfjax.Batch.from_arrays(x, y, group))
   network, tx = architectures.logistic(), optax.adam(0.05)
   names = ("true_positive_rate", "false_positive_rate")
 
@@ -156,7 +174,7 @@ def test_training_on_noisy_labels_is_fair_by_the_true_ones():
     return metrics.difference(*[metrics.group_rates(s, said, soft=True) for s in names])
 
   assert apart(matrices, noisy) < 0.03
-  assert apart(jnp.stack([jnp.eye(2)] * 2), noisy) > 0.05
+  assert apart(np.stack([np.eye(2, dtype=np.float32)] * 2), noisy) > 0.05
 
 
 def test_refusals_name_the_remedy():
@@ -165,8 +183,10 @@ def test_refusals_name_the_remedy():
   with pytest.raises(ValueError, match="transition must be invertible"):
     convergence.corrected_labels(ODDS, np.full((2, 2, 2), 0.5))
   noisy, _ = population(TWO, HARD)
+  apply = lambda *args, **more: jax.eval_shape(
+    penalty_of(convergence.corrected_labels(ODDS, *args, **more)), noisy
+  )
   with pytest.raises(ValueError, match="of 3 classes, but the data set has num_classes 2"):
-    objective(convergence.corrected_labels(ODDS, THREE), noisy)
-  three_groups = np.eye(3)
+    apply(THREE)
   with pytest.raises(ValueError, match="of 3 groups, but the data set has num_groups 2"):
-    objective(convergence.corrected_labels(ODDS, TWO, group_matrix=three_groups), noisy)
+    apply(TWO, group_matrix=np.eye(3))

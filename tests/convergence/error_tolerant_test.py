@@ -120,7 +120,8 @@ def test_a_worst_mixture_of_moves_is_found(least, sizes, eta):
 
 
 def test_bounds_at_their_ends():
-  bound = convergence.tolerated_ratio
+  run = jax.jit(convergence.tolerated_ratio)
+  bound = lambda *values: run(*map(np.float32, values))
   assert float(bound(0.8, 0.0, 0.3)) == pytest.approx(0.8)
   assert float(bound(0.8, 0.1, 0.3)) == pytest.approx(0.8 * (0.2 / 0.4) ** 2)
   assert float(bound(0.8, 0.1, [0.5, 0.3])) == pytest.approx(0.8 * (0.2 / 0.4) ** 2)
@@ -131,13 +132,16 @@ def test_bounds_at_their_ends():
   assert float(bound(1.0, 0.1, [0.5, 0.5], [0.5, 0.5])) == pytest.approx(0.4 / 0.6)
 
 
+membership = jax.jit(lambda flow: flow.membership)
+
+
 def ratios_by_hand(flow, statistic, ratio, floor, temperature=None):
   """The constraints in float64, row by row; of decisions where there is no temperature."""
   z = np.asarray(flow.logits, np.float64)
   p = np.eye(z.shape[1])[z.argmax(1)]
   if temperature is not None:
     p = np.exp(z / temperature) / np.exp(z / temperature).sum(1, keepdims=True)
-  y, member = np.eye(z.shape[1])[np.asarray(flow.y)], np.asarray(flow.membership, np.float64)
+  y, member = np.eye(z.shape[1])[np.asarray(flow.y)], np.asarray(membership(flow), np.float64)
   parts = {"selection_rate": (p, np.ones_like(p)), "true_positive_rate": (y * p, y)}[statistic]
   if z.shape[1] == 2:
     parts = [part[:, 1:] for part in parts]
@@ -155,9 +159,14 @@ def ratios_by_hand(flow, statistic, ratio, floor, temperature=None):
 
 def rows_of_zeros():
   """Rows of which some have no group, some a part of one, and some are padding."""
-  padded = filled(3).take(jnp.append(jnp.arange(60), jnp.full(9, 60)))
-  padded = padded.fill(jnp.concatenate([filled(3).logits, jnp.full((9, 2), 7.0)]))
-  return padded.replace(group=padded.membership.at[:5].set(0).at[5:9].multiply(0.25))
+
+  @jax.jit
+  def pad(plain):
+    padded = plain.take(np.append(np.arange(60), np.full(9, 60)))
+    padded = padded.fill(jnp.concatenate([plain.logits, jnp.full((9, 2), 7.0)]))
+    return padded.replace(group=padded.membership.at[:5].set(0).at[5:9].multiply(0.25))
+
+  return pad(filled(3))
 
 
 @pytest.mark.filterwarnings("ignore:true_positive_rate")
@@ -197,10 +206,15 @@ def test_without_perturbation_it_is_the_plain_ratio_and_shares_may_differ_by_gro
 def test_the_penalty_is_what_old_multipliers_weigh_and_new_ones_follow_decisions():
   flow, tx = filled(6, groups=2), optax.sgd(0.9)
   method = convergence.error_tolerant(0.9, 0.05, 0.25, temperature=0.5, tx=tx)
-  state = method.init(flow, key=KEY, spec=None)
-  old = jnp.array([0.5, 0.2, 0.3, 0.1])
-  state = state._replace(multipliers=state.multipliers._replace(params=old))
-  out, new = jax.jit(method.update)(flow, state)
+  old = np.float32([0.5, 0.2, 0.3, 0.1])
+
+  @jax.jit
+  def step(flow, old):
+    state = method.init(flow, key=KEY, spec=None)
+    state = state._replace(multipliers=state.multipliers._replace(params=old))
+    return method.update(flow, state)
+
+  out, new = step(flow, old)
   factor, floor = 0.9 * (0.2 / 0.3) ** 2, [0.2] * 2
   by_hand = lambda t: ratios_by_hand(flow, "selection_rate", factor, floor, t)
   np.testing.assert_allclose(out.penalty, old @ by_hand(0.5), atol=1e-6)
@@ -211,16 +225,17 @@ def test_the_penalty_is_what_old_multipliers_weigh_and_new_ones_follow_decisions
 
 def test_eta_may_be_swept():
   x, y, group = favoured(rows=60)
-  data = rfjax.Batch.from_arrays(x, y, group).fill(jnp.asarray(x[:, :2], jnp.float32))
+  data = rfjax.Batch.from_arrays(x, y, group)
+  least, sizes = np.float32([0.1, 0.2]), np.float32([0.5, 0.5])
 
   def values(eta, sizes=None):
-    rates = tolerated_rates(0.9, eta, jnp.array([0.1, 0.2]), sizes, "selection_rate", 0, 1.0, "t")
-    return rates.values(data, soft=True)
+    rates = tolerated_rates(0.9, eta, least, sizes, "selection_rate", 0, 1.0, "t")
+    return rates.values(data.fill(x[:, :2].astype(np.float32)), soft=True)
 
-  sizes = jnp.array([0.5, 0.5])
   for run in (values, lambda eta: values(eta, sizes)):
-    swept = jax.jit(jax.vmap(run))(jnp.array([0.0, 0.03, 0.1]))
-    single = np.stack([run(eta) for eta in (0.0, 0.03, 0.1)])
+    swept = jax.jit(jax.vmap(run))(np.float32([0.0, 0.03, 0.1]))
+    alone = jax.jit(run)
+    single = np.stack([alone(eta) for eta in (0.0, 0.03, 0.1)])
     np.testing.assert_allclose(swept, single, atol=1e-6)
     assert (np.diff(single, axis=0) < 0).all()  # more perturbation, looser constraints
 
@@ -287,10 +302,11 @@ def test_bad_settings_are_refused(bad, message):
 
 def test_data_of_another_kind_are_refused():
   data = rfjax.Batch.from_arrays([[0.0], [1.0]], [0, 1])
+  start = lambda method, data: jax.eval_shape(lambda d: method.init(d, key=KEY, spec=None), data)
   with pytest.raises(ValueError, match="error_tolerant needs group"):
-    convergence.error_tolerant(0.8, 0.0, 0.3).init(data, key=KEY, spec=None)
+    start(convergence.error_tolerant(0.8, 0.0, 0.3), data)
   method = convergence.error_tolerant(0.8, 0.0, [0.3, 0.3, 0.2])
   with pytest.raises(ValueError, match=r"least_share is of 3 groups, .* num_groups 2"):
-    method.init(filled(1, groups=2), key=KEY, spec=None)
+    start(method, rfjax.Batch.from_arrays([[0.0], [1.0]], [0, 1], [0, 1]))
   with pytest.raises(ValueError, match=r"sizes must be given .* of each group"):
     convergence.tolerated_ratio(0.8, 0.0, [0.3, 0.3], [0.5, 0.5, 0.5])

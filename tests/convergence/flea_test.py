@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -11,7 +10,6 @@ from sklearn.linear_model import LogisticRegression
 import rfjax
 from rfjax import convergence, noise
 
-KEY = jax.random.key(0)
 KINDS = (
   "flip_group",
   "flip_label",
@@ -92,17 +90,16 @@ def test_distances_are_those_of_an_oracle():
   x = rng.normal(size=(rows, 2)) * [1, 5] + z[:, None] + source[:, None]
   y = (x[:, 0] + rng.normal(size=rows) > 1).astype(int) ^ (source == 2)
   want = oracle(x, y, z, source, 30)
+  distances = jax.jit(lambda data: convergence.source_distances(data, source, steps=30))
   with jax.enable_x64(True):
     data = rfjax.Batch.from_arrays(x, y, z)
-    got = convergence.source_distances(data, source, steps=30)
-    np.testing.assert_allclose(jnp.stack(got), want, atol=1e-12)
+    np.testing.assert_allclose(np.stack(distances(data)), want, atol=1e-12)
     # Rows are found by their address.
     order = rng.permutation(rows)
     shuffled = data.replace(
-      **{name: getattr(data, name)[order] for name in ("x", "y", "group", "index")}
+      **{name: np.asarray(getattr(data, name))[order] for name in ("x", "y", "group", "index")}
     )
-    again = convergence.source_distances(shuffled, source, steps=30)
-    np.testing.assert_allclose(jnp.stack(again), want, atol=1e-12)
+    np.testing.assert_allclose(np.stack(distances(shuffled)), want, atol=1e-12)
 
 
 def test_invalid_rows_have_no_say():
@@ -111,12 +108,19 @@ def test_invalid_rows_have_no_say():
   source, out = np.arange(60) % 2, np.arange(60) >= 48
   data = rfjax.Batch.from_arrays(x, y, z)
   spoilt = data.replace(
-    x=jnp.where(out[:, None], 1e3, data.x), y=jnp.where(out, 1, data.y), valid=jnp.asarray(~out)
+    x=np.where(out[:, None], 1e3, data.x).astype(np.float32),
+    y=np.where(out, 1, data.y).astype(np.int32),
+    valid=~out,
   )
   without = rfjax.Batch.from_arrays(x[~out], y[~out], z[~out])
-  got = convergence.source_distances(spoilt, source, steps=5)
-  want = convergence.source_distances(without, source[~out], steps=5)
-  np.testing.assert_allclose(jnp.stack(got), jnp.stack(want), atol=1e-6)
+
+  @jax.jit
+  def distances(spoilt, without):
+    got = convergence.source_distances(spoilt, source, steps=5)
+    return got, convergence.source_distances(without, source[~out], steps=5)
+
+  got, want = distances(spoilt, without)
+  np.testing.assert_allclose(np.stack(got), np.stack(want), atol=1e-6)
 
 
 # ---- which sources are kept
@@ -125,50 +129,60 @@ def test_invalid_rows_have_no_say():
 @pytest.mark.parametrize("keep", [1, 2, 3, 5])
 def test_kept_are_those_with_company(keep):
   rng = np.random.default_rng(keep)
+  kept_sources = jax.jit(lambda matrix: convergence.kept_sources(matrix, keep))
   for _ in range(20):
     half = rng.random((5, 5))
     matrix = half + half.T
     np.fill_diagonal(matrix, 0)
     near = np.array([sorted(row)[keep - 1] for row in matrix])
     want = np.isin(np.arange(5), np.argsort(near, kind="stable")[:keep])
-    np.testing.assert_array_equal(convergence.kept_sources(matrix, keep), want)
+    np.testing.assert_array_equal(kept_sources(matrix), want)
 
 
 def test_kinds_are_added_or_the_largest_counts():
-  far = jnp.array([[0, 0.5, 0.3], [0.5, 0, 0.9], [0.3, 0.9, 0]])
-  flat = jnp.where(jnp.eye(3, dtype=bool), 0, 0.4)
+  far = np.array([[0, 0.5, 0.3], [0.5, 0, 0.9], [0.3, 0.9, 0]], np.float32)
+  flat = np.where(np.eye(3, dtype=bool), 0, 0.4).astype(np.float32)
   kinds = convergence.SourceDistances(far, flat, far.T)
-  for aggregate, matrix in (("sum", 2 * far + flat), ("max", jnp.maximum(far, flat))):
-    got = convergence.kept_sources(kinds, jnp.asarray(2), aggregate)
-    np.testing.assert_array_equal(got, convergence.kept_sources(matrix, 2))
+
+  @jax.jit
+  def kept(kinds, keep):
+    return {name: convergence.kept_sources(kinds, keep, name) for name in ("sum", "max")}
+
+  of_one = jax.jit(lambda matrix: convergence.kept_sources(matrix, 2))
+  for aggregate, matrix in (("sum", 2 * far + flat), ("max", np.maximum(far, flat))):
+    np.testing.assert_array_equal(kept(kinds, 2)[aggregate], of_one(matrix))
 
 
 # ---- the manipulations
 
 
+CASES = [*((kind, 1) for kind in KINDS), ("random_anchor", 0)]
+SOURCE = np.arange(5000) % 5
+
+
 @functools.cache
-def compiled(kind, group):
-  source = np.arange(5000) % 5
-
-  def run(seed):
-    key = jax.random.key(seed)
-    clean = rfjax.data.zafar(key, 5000, odds=3.0)
-    bad = noise.corrupt_sources(kind, source, [1, 3], group=group)
-    data = rfjax.transform(bad, clean, key=jax.random.fold_in(key, 1))
-    kept = rfjax.transform(convergence.flea(source, steps=50), data, key=key)
-    return kept.valid
-
-  return jax.jit(run), source
+@jax.jit
+def corrupted(seed):
+  """A data set with two bad sources, for each of the cases."""
+  key = jax.random.key(seed)
+  clean, key = rfjax.data.zafar(key, 5000, odds=3.0), jax.random.fold_in(key, 1)
+  bad = {case: noise.corrupt_sources(case[0], SOURCE, [1, 3], group=case[1]) for case in CASES}
+  return {case: rfjax.transform(made, clean, key=key) for case, made in bad.items()}
 
 
-@pytest.mark.parametrize(("kind", "group"), [*((kind, 1) for kind in KINDS), ("random_anchor", 0)])
+@jax.jit
+def valid_of(data, seed):
+  key = jax.random.key(seed)
+  return rfjax.transform(convergence.flea(SOURCE, steps=50), data, key=key).valid
+
+
+@pytest.mark.parametrize(("kind", "group"), CASES)
 def test_two_of_five_sources_are_found_out(kind, group):
-  run, source = compiled(kind, group)
   for seed in (0, 1):
-    valid = np.asarray(run(seed))
-    kept = {s for s in range(5) if valid[source == s].all()}
+    valid = np.asarray(valid_of(corrupted(seed)[kind, group], seed))
+    kept = {s for s in range(5) if valid[SOURCE == s].all()}
     assert kept == {0, 2, 4}
-    assert not valid[~np.isin(source, list(kept))].any()
+    assert not valid[~np.isin(SOURCE, list(kept))].any()
 
 
 @pytest.mark.parametrize(
@@ -192,4 +206,5 @@ def test_refuses_other_data():
   with pytest.raises(ValueError, match="two classes and two groups"):
     convergence.source_distances(data, [0, 1, 0, 1])
   with pytest.raises(ValueError, match="rows"):
-    convergence.source_distances(rfjax.data.zafar(KEY, 10), [0, 1])
+    data = rfjax.Batch.from_arrays(np.zeros((10, 1)), [0, 1] * 5, [0, 1] * 5)
+    convergence.source_distances(data, [0, 1])

@@ -106,13 +106,13 @@ def _problem(rng, n=14, m=5, hidden=4):
 
 def _initial(params, players):
   (w, b), (a, c, w1, b1, w2, b2) = params, players
-  column = lambda v: jnp.asarray(v)[:, None]
   d_r = {
-    "hidden": {"kernel": jnp.asarray(w1), "bias": jnp.asarray(b1)},
-    "head": {"kernel": column(w2), "bias": jnp.array([b2])},
+    "hidden": {"kernel": w1, "bias": b1},
+    "head": {"kernel": w2[:, None], "bias": np.array([b2])},
   }
-  d_f = {"kernel": jnp.full((1, 1, 1), a), "bias": jnp.full((1, 1), c)}
-  return {"kernel": column(w), "bias": jnp.array([b])}, (d_f, d_r)
+  d_f = {"kernel": np.full((1, 1, 1), a), "bias": np.full((1, 1), c)}
+  initial = {"kernel": w[:, None], "bias": np.array([b])}
+  return jax.tree.map(jnp.asarray, (initial, (d_f, d_r)))
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_follows_the_official_loop(kind, k, every, detach, scale, weight, warmup
       warmup_weight=weight, players=started,
     )  # fmt: skip
     steps = convergence.fr_train_steps(epochs, warmup=warmup, critic_steps=k)
-    state, _ = rfjax.fit(
-      NETWORK, method, optax.adam(0.05), data, key=jax.random.key(0), epochs=steps, params=initial
-    )
+    tx, settings = optax.adam(0.05), {"key": jax.random.key(0), "epochs": steps}
+    fit = jax.jit(lambda data: rfjax.fit(NETWORK, method, tx, data, params=initial, **settings)[0])
+    state = jax.tree.map(np.asarray, fit(data))
   np.testing.assert_allclose(state.params["kernel"][:, 0], oracle.w, rtol=0, atol=1e-12)
   np.testing.assert_allclose(state.params["bias"][0], oracle.b, rtol=0, atol=1e-12)
   np.testing.assert_allclose(state.method.example_weight, oracle.r, rtol=0, atol=1e-12)
@@ -173,7 +173,7 @@ def _filled(rng, num_groups, num_classes, soft, condition):
     "kernel": rng.normal(size=(heads, num_groups - 1, num_classes - 1)).astype(np.float32),
     "bias": rng.normal(size=(heads, num_groups - 1)).astype(np.float32),
   }
-  return data.fill(jnp.asarray(rng.normal(size=(n, num_classes)).astype(np.float32))), d_f
+  return data, rng.normal(size=(n, num_classes)).astype(np.float32), d_f
 
 
 @pytest.mark.parametrize("condition", [None, "y", "y=1"])
@@ -182,32 +182,38 @@ def _filled(rng, num_groups, num_classes, soft, condition):
 )
 def test_penalty_is_what_both_discriminators_lose(condition, num_groups, num_classes, soft):
   rng = np.random.default_rng(num_groups)
-  batch, d_f = _filled(rng, num_groups, num_classes, soft, condition)
+  data, logits, d_f = _filled(rng, num_groups, num_classes, soft, condition)
   frozen = optax.sgd(0.0)
-  _, d_r = convergence.fr_train(0, 0).init(batch, key=jax.random.key(0))[:2]
-  method = convergence.fr_train(
-    0.25, 0.125, fairness_tx=frozen, robustness_tx=frozen, warmup=0, reweight=None,
-    condition=condition, players=(d_f, d_r.params),
-  )  # fmt: skip
-  state = method.init(batch, key=jax.random.key(0))
-  out, _ = method.update(batch, state, step=1)
+
+  @jax.jit
+  def lost(data, logits, d_f):
+    batch, key = data.fill(logits), jax.random.key(0)
+    d_r = convergence.fr_train(0, 0).init(batch, key=key)[1].params
+    method = convergence.fr_train(
+      0.25, 0.125, fairness_tx=frozen, robustness_tx=frozen, warmup=0, reweight=None,
+      condition=condition, players=(d_f, d_r),
+    )  # fmt: skip
+    out, _ = method.update(batch, method.init(batch, key=key), step=1)
+    return out.penalty, out.weight, d_r, batch.membership, batch.margin
+
+  found = jax.tree.map(np.asarray, lost(data, logits, d_f))
+  penalty, weight, d_r, membership, margin = found
+  y, membership = np.asarray(data.y), membership.astype(np.float64)
   total, rows = 0.0, 0
-  membership = np.asarray(batch.membership, np.float64)
-  for i in range(batch.num_rows):
-    y = int(batch.y[i])
-    if membership[i].sum() == 0 or (condition == "y=1" and y != 1):
+  for i in range(data.num_rows):
+    if membership[i].sum() == 0 or (condition == "y=1" and y[i] != 1):
       continue
-    head = y if condition == "y" else 0
-    scores = d_f["kernel"][head] @ np.asarray(batch.margin[i]) + d_f["bias"][head]
+    head = y[i] if condition == "y" else 0
+    scores = d_f["kernel"][head] @ margin[i] + d_f["bias"][head]
     scores = np.append(0.0, scores.astype(np.float64))
     log_probs = scores - np.log(np.exp(scores).sum())
     total, rows = total - membership[i] @ log_probs, rows + 1
-  hidden, head = (jax.tree.map(np.asarray, d_r.params[name]) for name in ("hidden", "head"))
-  pre = np.c_[batch.x, batch.margin] @ hidden["kernel"] + hidden["bias"]
+  hidden, head = d_r["hidden"], d_r["head"]
+  pre = np.c_[data.x, margin] @ hidden["kernel"] + hidden["bias"]
   trust = np.where(pre > 0, pre, 0.2 * pre) @ head["kernel"] + head["bias"]
   expected = -0.25 * total / rows - 0.125 * _bce(trust, 0).mean()
-  np.testing.assert_allclose(out.penalty, expected, rtol=1e-5)
-  np.testing.assert_allclose(out.weight, 0.625, rtol=1e-6)
+  np.testing.assert_allclose(penalty, expected, rtol=1e-5)
+  np.testing.assert_allclose(weight, 0.625, rtol=1e-6)
 
 
 def test_equalized_odds_discriminator_learns_the_conditional_entropy():
@@ -216,22 +222,25 @@ def test_equalized_odds_discriminator_learns_the_conditional_entropy():
   group = np.where(rng.random(400) < np.where(y == 1, 0.5 + 0.4 * u, 0.3), 1, 0)
   data = rfjax.Batch.from_arrays(u[:, None].astype(np.float32), y, group)
   data = data.replace(trusted=data)
-  batch = data.fill(jnp.stack([jnp.zeros(400), data.x[:, 0]], 1))
+  logits = np.stack([np.zeros(400), u], 1).astype(np.float32)
   fast, still = optax.sgd(5.0), optax.sgd(0.0)
   method = convergence.fr_train(
     0.5, 0.0, fairness_tx=fast, robustness_tx=still, warmup=0, critic_steps=2000, reweight=None,
     condition="y",
   )  # fmt: skip
-  out, _ = jax.jit(lambda s: method.update(batch, s, step=1))(
-    method.init(batch, key=jax.random.key(0))
-  )
+
+  @jax.jit
+  def lost(data):
+    batch = data.fill(logits)
+    return method.update(batch, method.init(batch, key=jax.random.key(0)), step=1)[0].penalty
+
   entropy = 0.0
   for label in (0, 1):
     for score in (-1, 1):
       inside = group[(y == label) & (u == score)]
       p = inside.mean()
       entropy -= len(inside) * (p * np.log(p) + (1 - p) * np.log(1 - p)) / 400
-  np.testing.assert_allclose(out.penalty, -0.5 * entropy, rtol=1e-3)
+  np.testing.assert_allclose(lost(data), -0.5 * entropy, rtol=1e-3)
 
 
 def test_padding_rows_change_nothing():
@@ -239,11 +248,16 @@ def test_padding_rows_change_nothing():
   x, t, z, xv, tv, _, _ = _problem(rng)
   data = rfjax.Batch.from_arrays(x, t, z, trusted=rfjax.Batch.from_arrays(xv, tv))
   method = convergence.fr_train(0.3, 0.4, warmup=0, reweight="d_r", reweight_every=1)
-  state = method.init(data, key=jax.random.key(0))
-  logits = jnp.asarray(rng.normal(size=(14, 2)).astype(np.float32))
-  rows = jnp.append(jnp.arange(14), jnp.full(4, 14))
-  whole, after = method.update(data.fill(logits), state, step=3)
-  padded, after_padded = method.update(data.take(rows).fill(logits[rows]), state, step=3)
+  logits = rng.normal(size=(14, 2)).astype(np.float32)
+  rows = np.append(np.arange(14), np.full(4, 14))
+
+  @jax.jit
+  def updates(data, logits):
+    state = method.init(data, key=jax.random.key(0))
+    whole = method.update(data.fill(logits), state, step=3)
+    return whole, method.update(data.take(rows).fill(logits[rows]), state, step=3)
+
+  (whole, after), (padded, after_padded) = updates(data, jnp.asarray(logits))
   np.testing.assert_allclose(padded.objective, whole.objective, rtol=1e-5)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after, after_padded)
 
@@ -271,4 +285,5 @@ def test_names_the_field_that_is_missing(missing):
   data = rfjax.Batch.from_arrays(np.eye(2), [0, 1], [0, 1])
   data = data.replace(trusted=data).replace(**{missing: None})
   with pytest.raises(ValueError, match=f"fr_train needs {missing}.*Batch.from_arrays"):
-    convergence.fr_train(0.1, 0.1).init(data, key=jax.random.key(0))
+    key = jax.random.key(0)
+    jax.eval_shape(lambda data: convergence.fr_train(0.1, 0.1).init(data, key=key), data)

@@ -24,7 +24,11 @@ def filled(group, classes, logits, y=None):
   y = np.arange(len(group)) % classes if y is None else y
   x = np.zeros((len(group), 1), np.float32)
   data = rfjax.Batch.from_arrays(x, y, group, num_classes=classes, num_groups=2)
-  return data.fill(jnp.asarray(logits))
+  return fill(data, jnp.asarray(logits))
+
+
+fill = jax.jit(lambda data, logits: data.fill(logits))
+take = jax.jit(lambda data, rows: data.take(rows))
 
 
 def corrected(transition, flow, act="update"):
@@ -48,8 +52,13 @@ def test_its_mean_over_the_noise_is_the_cost_of_the_true_label(transition, group
   classes = transition.shape[-1]
   with jax.enable_x64(True):
     flow = filled(group, classes, np.random.default_rng(0).normal(size=(len(group), classes)))
-    flow = loss.update(flow, loss.init(flow, key=KEY), (), key=KEY, step=0, epoch=0)[0]
-    found, cost = np.asarray(corrected(transition, flow)), np.asarray(flow.cost)
+
+    @jax.jit
+    def costs(flow):
+      flow = loss.update(flow, loss.init(flow, key=KEY), (), key=KEY, step=0, epoch=0)[0]
+      return corrected(transition, flow), flow.cost
+
+    found, cost = map(np.asarray, costs(flow))
     group = np.asarray(flow.group)
   for i, matrix in enumerate(of_rows(transition, group)):
     for y in range(classes):
@@ -63,7 +72,8 @@ def test_its_mean_over_the_noise_is_the_cost_of_the_true_label(transition, group
 def test_two_classes_by_the_papers_formula():
   with jax.enable_x64(True):
     flow = filled(HARD, 2, np.random.default_rng(1).normal(size=(6, 2)))
-    found, cost = np.asarray(corrected(TWO, flow)), np.asarray(flow.cost)
+    found = np.asarray(jax.jit(lambda flow: corrected(TWO, flow))(flow))
+    cost = np.asarray(flow.cost)
   for i, a in enumerate(HARD):
     wrong = [TWO[a, 0, 1], TWO[a, 1, 0]]  # P(given != y | y)
     for y in (0, 1):
@@ -74,34 +84,41 @@ def test_two_classes_by_the_papers_formula():
 def test_it_takes_back_what_group_dependent_noise_does():
   cycle = np.stack([np.eye(3), np.roll(np.eye(3), 1, axis=1)])  # 0 -> 1 -> 2 -> 0 in group 1
   clean = filled(HARD, 3, np.random.default_rng(2).normal(size=(6, 3)))
-  noisy = rfjax.transform(noise.group_dependent(cycle), clean, key=KEY)
-  assert (noisy.y != clean.y).tolist() == HARD.astype(bool).tolist()
-  found = np.asarray(corrected(cycle, noisy))[np.arange(6), noisy.y]
+
+  @jax.jit
+  def run(clean):
+    noisy = rfjax.transform(noise.group_dependent(cycle), clean, key=KEY)
+    return noisy.y, corrected(cycle, noisy)
+
+  given, cost = map(np.asarray, run(clean))
+  assert (given != np.asarray(clean.y)).tolist() == HARD.astype(bool).tolist()
+  found = cost[np.arange(6), given]
   np.testing.assert_allclose(found, np.asarray(clean.cost)[np.arange(6), clean.y], rtol=1e-6)
 
 
 def test_rates_are_symmetric_noise_and_may_be_traced():
   flow = filled(HARD, 3, np.random.default_rng(3).normal(size=(6, 3)).astype(np.float32))
-  rates = jnp.array([[0.0, 0.0], [0.1, 0.4]])
-  found = jax.jit(jax.vmap(corrected, (0, None)))(rates, flow)
+  rates = np.array([[0.0, 0.0], [0.1, 0.4]], np.float32)
+  found = np.asarray(jax.jit(jax.vmap(corrected, (0, None)))(rates, flow))
   np.testing.assert_array_equal(found[0], flow.cost)
   matrices = np.stack([noise.symmetric_matrix(float(rate), 3) for rate in rates[1]])
-  np.testing.assert_allclose(found[1], corrected(matrices, flow), rtol=1e-5, atol=1e-6)
-  np.testing.assert_allclose(found[1], corrected([0.1, 0.4], flow, "refresh"), rtol=1e-5, atol=1e-6)
+  ways = lambda flow: (corrected(matrices, flow), corrected([0.1, 0.4], flow, "refresh"))
+  for other in jax.jit(ways)(flow):
+    np.testing.assert_allclose(found[1], other, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("group", [HARD, SOFT.astype(np.float32)])
 def test_padding_keeps_its_cost_and_far_logits_stay_finite(group):
   wide = filled(group, 2, 1e4 * np.float32(np.random.default_rng(4).normal(size=(6, 2))))
-  wide = wide.take(jnp.array([0, 1, 6, 2, 3, 4, 5, 6]))
+  wide = take(wide, np.array([0, 1, 6, 2, 3, 4, 5, 6]))
 
   def risk(logits):
     flow = wide.fill(logits)
     return flow.replace(cost=corrected(TWO, flow)).risk
 
-  slope = jax.grad(risk)(wide.logits)
+  slope = np.asarray(jax.jit(jax.grad(risk))(wide.logits))
   assert np.isfinite(slope).all() and np.any(slope != 0)
-  np.testing.assert_array_equal(slope[~wide.valid], 0)
+  np.testing.assert_array_equal(slope[~np.asarray(wide.valid)], 0)
 
 
 def test_refusals_name_the_remedy():

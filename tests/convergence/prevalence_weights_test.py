@@ -38,9 +38,18 @@ def solved(data):
   )
 
 
+membership = jax.jit(lambda data: data.membership)
+
+
+def single(data):
+  """The same rows in float32."""
+  narrow = lambda v: jnp.asarray(np.asarray(v, np.float32))
+  return data.replace(weight=narrow(data.weight), group=narrow(data.group))
+
+
 def prevalences(data, weight):
   """The weighted share of each label in each group, [G, C]."""
-  counts = np.asarray(data.membership).T @ (weight[:, None] * np.eye(data.num_classes)[data.y])
+  counts = np.asarray(membership(data)).T @ (weight[:, None] * np.eye(data.num_classes)[data.y])
   return counts / counts.sum(1, keepdims=True)
 
 
@@ -88,57 +97,55 @@ def test_no_weight_falls_below_0_at_the_least_change(groups, classes, soft, lean
 
 
 def test_many_rows_in_float32():
-  data = rows(3000, groups=4, classes=3, lean=0.8)
-  data = data.replace(weight=data.weight.astype(jnp.float32), group=data.group.astype(jnp.float32))
+  data = single(rows(3000, groups=4, classes=3, lean=0.8))
   pi = np.asarray(data.weight) @ np.eye(3)[data.y] / np.asarray(data.weight).sum()
   for found in solved(data):
     np.testing.assert_allclose(prevalences(data, np.asarray(found)), np.tile(pi, (4, 1)), atol=5e-5)
 
 
 def test_who_takes_no_part():
-  data = rows(40, lean=0.6)
-  data = data.replace(weight=data.weight.astype(jnp.float32), group=data.group.astype(jnp.float32))
-  order = jnp.append(jnp.arange(36), jnp.array([40, 40]))
-  part = data.take(order)
-  part = part.replace(
-    group=part.group.at[:4].set(0), weight=part.weight.at[4:8].set(0).at[36:].set(5.0)
-  )
+  data = single(rows(40, lean=0.6))
+  order = np.append(np.arange(36), [40, 40])
+  part = jax.tree.map(np.array, jax.jit(lambda data: data.take(order))(data))
+  part.group[:4], part.weight[4:8], part.weight[36:] = 0, 0, 5
+  given = part.weight
   for found in map(np.asarray, solved(part)):
-    np.testing.assert_array_equal(found[:8], part.weight[:8])  # of no group, or of weight 0
-    np.testing.assert_array_equal(found[36:], part.weight[36:])  # padding
-    assert (found[8:36] != part.weight[8:36]).all()
-    pi = (part.weight * part.y)[:36].sum() / part.weight[:36].sum()
-    clean = part.replace(weight=part.weight.at[36:].set(0))
-    weight = np.where(np.asarray(clean.weight) > 0, found, 0)
-    np.testing.assert_allclose(prevalences(clean, weight)[:, 1], pi, rtol=1e-5)
+    np.testing.assert_array_equal(found[:8], given[:8])  # of no group, or of weight 0
+    np.testing.assert_array_equal(found[36:], given[36:])  # padding
+    assert (found[8:36] != given[8:36]).all()
+    pi = (given * part.y)[:36].sum() / given[:36].sum()
+    weight = np.where((given > 0) & (np.arange(38) < 36), found, 0)
+    np.testing.assert_allclose(prevalences(part, weight)[:, 1], pi, rtol=1e-5)
 
 
 def test_equal_prevalences_stay_as_they_are_and_a_given_one_is_met():
   data = rfjax.Batch.from_arrays(np.zeros((12, 1)), np.arange(12) % 3 % 2, np.arange(12) // 6)
-  data = data.with_columns("weight")
+  data = data.replace(weight=np.ones(12, np.float32))
   for found in solved(data):
     np.testing.assert_allclose(found, 1, rtol=1e-6)
-  half, _ = convergence.prevalence_weights(prevalence=[0.5, 0.5]).update(data, ())
-  np.testing.assert_allclose(prevalences(data, np.asarray(half.weight)), 0.5, rtol=1e-6)
+  evened = convergence.prevalence_weights(prevalence=[0.5, 0.5])
+  half = jax.jit(lambda data: evened.update(data, ())[0].weight)(data)
+  np.testing.assert_allclose(prevalences(data, np.asarray(half)), 0.5, rtol=1e-6)
 
 
 def test_a_label_that_nobody_has_asks_for_nothing():
   data = rfjax.Batch.from_arrays(np.zeros((12, 1)), np.arange(12) % 3 // 2, np.arange(12) % 5 // 3)
-  data = data.with_columns("weight")
-  found = [convergence.prevalence_weights().update(d.replace(num_classes=c), ())[0].weight
-           for d, c in ((data, 2), (data, 3))]  # fmt: skip
+  data, made = data.replace(weight=np.ones(12, np.float32)), convergence.prevalence_weights()
+  of = lambda data, classes: made.update(data.replace(num_classes=classes), ())[0].weight
+  found = np.asarray(jax.jit(lambda data: [of(data, 2), of(data, 3)])(data))
   np.testing.assert_allclose(found[0], found[1], rtol=1e-5)
   assert np.ptp(found[0]) > 0.1
 
 
 def test_a_group_without_a_label_is_refused_or_left_alone():
-  data = rows(12).replace(y=jnp.arange(12) // 2 % 2 * (jnp.arange(12) % 2))  # group 0 has label 0
-  data = data.replace(weight=data.weight.astype(jnp.float32), group=data.group.astype(jnp.float32))
+  y = np.arange(12) // 2 % 2 * (np.arange(12) % 2)  # group 0 has label 0
+  data = single(rows(12)).replace(y=y.astype(np.int32))
   with pytest.raises(ValueError, match="must have rows of every label in every group"):
     convergence.prevalence_weights().update(data, ())
-  for found in solved(data):
-    np.testing.assert_array_equal(found[::2], data.weight[::2])
-    assert (found[1::2] != data.weight[1::2]).all()
+  weight = np.asarray(data.weight)
+  for found in map(np.asarray, solved(data)):
+    np.testing.assert_array_equal(found[::2], weight[::2])
+    assert (found[1::2] != weight[1::2]).all()
 
 
 def test_a_shift_of_normal_features_keeps_the_parity_of_the_target():
@@ -158,16 +165,21 @@ def test_a_shift_of_normal_features_keeps_the_parity_of_the_target():
   method = rfjax.chain(ratio, convergence.prevalence_weights())
   source = source.replace(trusted=unseen)
   # Both need the features of the target, but neither its labels nor its groups.
-  moved = rfjax.transform(ratio, source, key=KEY)
-  both = rfjax.transform(method, source, key=KEY)
-  said = lambda data: jnp.asarray(data.x[:, 0] > 0.3, jnp.int32)
-  rate = lambda data, **extra: metrics.group_rates(
-    "selection_rate", data.y, said(data), data.group, num_groups=2, num_classes=2, **extra
-  ).value[:, 0]
-  truth = rate(target)
-  np.testing.assert_allclose(rate(source, weight=moved.weight), truth, atol=0.03)
-  assert np.abs(np.asarray(rate(source) - truth)).max() > 0.1
-  share = prevalences(source, np.asarray(both.weight))[:, 1]
+  weights = lambda method, data: rfjax.transform(method, data, key=KEY).weight
+  moved, both = jax.jit(lambda data: (weights(ratio, data), weights(method, data)))(source)
+
+  @jax.jit
+  def rate(data, weight):
+    said = jnp.asarray(data.x[:, 0] > 0.3, jnp.int32)
+    return metrics.group_rates(
+      "selection_rate", data.y, said, data.group, num_groups=2, num_classes=2, weight=weight
+    ).value[:, 0]
+
+  plain, source = np.ones(number, np.float32), source.replace(trusted=None)
+  truth = np.asarray(rate(target, plain))
+  np.testing.assert_allclose(rate(source, moved), truth, atol=0.03)
+  assert np.abs(np.asarray(rate(source, plain)) - truth).max() > 0.1
+  share = prevalences(source, np.asarray(both))[:, 1]
   np.testing.assert_allclose(share, np.mean(target.y), atol=0.03)
   assert np.ptp(share) < 1e-4
-  assert np.ptp(prevalences(source, np.asarray(moved.weight))[:, 1]) > 0.25
+  assert np.ptp(prevalences(source, np.asarray(moved))[:, 1]) > 0.25

@@ -33,40 +33,53 @@ def ensemble(data, key=KEY, source=SOURCE, method=None, **settings):
 
 def alone(data, number, key=KEY, method=None, **settings):
   """A fit on the rows of one source, in the order of their addresses."""
-  mine = data.subset(jnp.asarray(np.flatnonzero(number == SOURCE)))
+  mine = data.subset(np.flatnonzero(number == SOURCE))
   key, method = jax.random.fold_in(key, number), rfjax.chain() if method is None else method
   return rfjax.fit(NETWORK, method, TX, mine, key=key, epochs=EPOCHS, **settings)[0]
 
 
 def close(states, number, want, tolerance=1e-6):
-  of = jax.tree.map(lambda leaf: leaf[number], states)
+  of = jax.tree.map(lambda leaf: np.asarray(leaf)[number], states)
   for got, leaf in zip(jax.tree.leaves(of), jax.tree.leaves(want), strict=True):
     np.testing.assert_allclose(got, leaf, atol=tolerance)
 
 
 def permuted(data):
   order = np.random.default_rng(5).permutation(data.num_rows)
-  return jax.tree.map(lambda leaf: leaf[order], data)
+  return jax.tree.map(lambda leaf: np.asarray(leaf)[order], data)
 
 
 # ---- the networks
 
 
+GCE = rfjax.losses.gce(0.7)
+
+
+@functools.cache
+def fits_with_gce():
+  every = lambda data: [alone(data, number, method=GCE) for number in range(len(SIZES))]
+  return jax.jit(every)(table())
+
+
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_each_network_is_a_fit_on_its_source(lanes):
-  data, method = table(), rfjax.losses.gce(0.7)
-  states = jax.jit(functools.partial(ensemble, method=method, lanes=lanes))(permuted(data))
-  for number in range(len(SIZES)):
-    close(states, number, alone(data, number, method=method))
+  states = jax.jit(functools.partial(ensemble, method=GCE, lanes=lanes))(permuted(table()))
+  for number, want in enumerate(fits_with_gce()):
+    close(states, number, want)
 
 
 def test_batches_are_those_of_a_fit_on_its_source():
   """The largest source has all of its places; a small one fits into a batch, and has one step."""
-  data = permuted(table())
-  states = ensemble(data, batch_size=8)
-  close(states, 1, alone(table(), 1, batch_size=8))
-  for number in (0, 2):
-    close(states, number, alone(table(), number))
+  batches = (None, 8, None)
+
+  @jax.jit
+  def run(shuffled, data):
+    fits = [alone(data, number, batch_size=size) for number, size in enumerate(batches)]
+    return ensemble(shuffled, batch_size=8), fits
+
+  states, fits = run(permuted(table()), table())
+  for number, want in enumerate(fits):
+    close(states, number, want)
 
 
 def test_batches_of_a_small_source_are_full():
@@ -80,8 +93,8 @@ def test_batches_of_a_small_source_are_full():
     sizes = sizes.at[epoch, step % 5].add(jnp.sum(batch.valid))
     return batch, (sizes, seen.at[batch.index].add(batch.valid, mode="drop"))
 
-  states = ensemble(table(), method=rfjax.Transform(init, update), batch_size=3)
-  sizes, seen = states.method
+  run = functools.partial(ensemble, method=rfjax.Transform(init, update), batch_size=3)
+  sizes, seen = jax.tree.map(np.asarray, jax.jit(run)(table()).method)
   for number, rows in enumerate(SIZES):
     full, rest = divmod(rows, 3)
     want = np.zeros(8)
@@ -94,13 +107,19 @@ def test_invalid_rows_have_no_say():
   data = table()
   out = np.random.default_rng(3).random(ROWS) < 0.3
   spoilt = data.replace(
-    valid=jnp.asarray(~out), x=jnp.where(out[:, None], 9.0, data.x), y=jnp.where(out, 0, data.y)
+    valid=~out,
+    x=np.where(out[:, None], np.float32(9), data.x),
+    y=np.where(out, np.int32(0), data.y),
   )
-  got = ensemble(spoilt)
-  for number in range(len(SIZES)):
-    mine = data.subset(jnp.asarray(np.flatnonzero((number == SOURCE) & ~out)))
+
+  def fit_on_rest(data, number):
+    mine = data.subset(np.flatnonzero((number == SOURCE) & ~out))
     key = jax.random.fold_in(KEY, number)
-    want, _ = rfjax.fit(NETWORK, rfjax.chain(), TX, mine, key=key, epochs=EPOCHS)
+    return rfjax.fit(NETWORK, rfjax.chain(), TX, mine, key=key, epochs=EPOCHS)[0]
+
+  fits = lambda data: [fit_on_rest(data, number) for number in range(len(SIZES))]
+  got, wanted = jax.jit(lambda spoilt, data: (ensemble(spoilt), fits(data)))(spoilt, data)
+  for number, want in enumerate(wanted):
     close(got, number, want)
 
 
@@ -111,9 +130,10 @@ def test_seeds_are_vmapped():
     states = ensemble(data, jax.random.key(seed), batch_size=8)
     return states.params, convergence.predict_median(NETWORK, states, data).logits
 
-  params, logits = jax.jit(jax.vmap(run))(jnp.arange(2))
+  alone = jax.jit(run)
+  params, logits = jax.tree.map(np.asarray, jax.jit(jax.vmap(run))(np.arange(2)))
   for seed in range(2):
-    one, said = run(seed)
+    one, said = alone(seed)
     np.testing.assert_allclose(logits[seed], said, atol=1e-5)
     for got, leaf in zip(jax.tree.leaves(params), jax.tree.leaves(one), strict=True):
       np.testing.assert_allclose(got[seed], leaf, atol=1e-5)
@@ -127,10 +147,15 @@ SAYS = architectures.from_function(lambda key, x: jnp.zeros(x.shape), lambda par
 
 def median(logits):
   """The logits [N, C] of networks that say logits [S, N, C]."""
+  return np.asarray(_median(jnp.asarray(logits)))
+
+
+@jax.jit
+def _median(logits):
   data = rfjax.Batch.from_arrays(np.zeros(logits.shape[1:]), np.arange(logits.shape[1]) % 2,
                                  num_classes=logits.shape[2])  # fmt: skip
-  states = rfjax.core.TrainState(jnp.asarray(logits), (), (), ())
-  return np.asarray(convergence.predict_median(SAYS, states, data).logits)
+  states = rfjax.core.TrainState(logits, (), (), ())
+  return convergence.predict_median(SAYS, states, data).logits
 
 
 def probs(logits):
@@ -191,8 +216,8 @@ def test_flipped_sources_are_outvoted():
     said = convergence.predict_median(network, states, test), rfjax.predict(network, plain, test)
     return [metrics.accuracy(s) for s in said]
 
-  voted, plain = jax.jit(jax.vmap(run))(jnp.arange(4))
-  assert jnp.all(voted > plain + 0.01)
+  voted, plain = map(np.asarray, jax.jit(jax.vmap(run))(np.arange(4)))
+  assert np.all(voted > plain + 0.01)
 
 
 # ---- what is refused
@@ -211,8 +236,9 @@ def test_flipped_sources_are_outvoted():
   ],
 )
 def test_refuses(source, settings, message):
+  data = table()
   with pytest.raises(ValueError, match=message):
-    ensemble(table(), source=source, **settings)
+    jax.eval_shape(lambda: ensemble(data, source=source, **settings))
 
 
 def test_refuses_traced_ids():

@@ -82,45 +82,56 @@ def test_steps_follow_the_risk_by_hand(differentiable):
   assert 0 < cut < 20 and slack.max() > 0.05 and slack[0, 2] > 0
 
 
+def of_risk(method):
+  """The objective of a batch and its slope, by logits."""
+  return jax.value_and_grad(lambda z: update(method, dataset().fill(z))[0].objective)
+
+
 def test_without_a_step_it_is_importance_reweighting():
-  flow = dataset().fill(jnp.asarray(LOGITS, jnp.float32))
+  logits = LOGITS.astype(np.float32)
+  every = np.stack([logits, 12 * logits, np.tile(np.float32([-80, 80, 80]), (ROWS, 1))])
   for flag in (False, True):
     frozen = correction.t_revision(T, optax.sgd(0.0), differentiable=flag)
     plain = reweighting.importance(T, differentiable=flag)
-    slope = lambda m: jax.value_and_grad(lambda z: update(m, dataset().fill(z))[0].objective)
-    for z in (flow.logits, 12 * flow.logits, jnp.full((ROWS, 3), 80.0).at[:, 0].set(-80.0)):
-      (one, g), (two, h) = slope(frozen)(z), slope(plain)(z)
-      np.testing.assert_allclose(one, two, rtol=2e-5)
-      np.testing.assert_allclose(g, h, atol=1e-5)
-      assert np.isfinite(g).all()
-  _, state = update(frozen, flow)
+    slopes = jax.jit(jax.vmap(lambda z: (of_risk(frozen)(z), of_risk(plain)(z))))
+    (ones, gs), (twos, hs) = slopes(every)
+    np.testing.assert_allclose(ones, twos, rtol=2e-5)
+    np.testing.assert_allclose(gs, hs, atol=1e-5)
+    assert np.isfinite(gs).all()
+  state = jax.jit(lambda z: update(frozen, dataset().fill(z))[1])(logits)
   np.testing.assert_array_equal(state.revision.params, 0)
 
 
 def test_negative_entries_give_no_negative_weight():
-  flow = dataset().fill(jnp.asarray(LOGITS, jnp.float32))
   slack = np.array([[-0.5, 0.0, -0.4], [-0.6, -1.0, 0.3], [0.1, -0.7, -0.5]])
   method = correction.t_revision(T, largest=7.0)
-  state = method.init(dataset(), key=KEY, spec=None)
-  state = state._replace(revision=state.revision._replace(params=jnp.asarray(slack, jnp.float32)))
-  out, new = update(method, flow, state)
+
+  @jax.jit
+  def weighed(z, slack):
+    state = method.init(dataset(), key=KEY, spec=None)
+    state = state._replace(revision=state.revision._replace(params=slack))
+    out, new = update(method, dataset().fill(z), state)
+    return out.weight, new.revision.params
+
+  weight, revised = weighed(LOGITS.astype(np.float32), slack.astype(np.float32))
   expected = weights(slack, LOGITS, Y, 7.0)
-  np.testing.assert_allclose(out.weight, expected, rtol=1e-4)
+  np.testing.assert_allclose(weight, expected, rtol=1e-4)
   assert (expected == 7).any() and (expected < 7).any()
-  assert np.isfinite(new.revision.params).all()
+  assert np.isfinite(revised).all()
 
 
 def test_the_identity_is_cross_entropy_whatever_flows():
-  for flag in (False, True):
-    method = correction.t_revision(np.eye(3), differentiable=flag)
-    risk = lambda z, m: update(m, dataset().fill(z))[0].objective
-    one, two = (jax.value_and_grad(risk)(jnp.asarray(LOGITS), m) for m in (method, rfjax.chain()))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), one, two)
+  logits = LOGITS.astype(np.float32)
+  methods = [*(correction.t_revision(np.eye(3), differentiable=f) for f in (False, True))]
+  every = jax.jit(lambda z: [of_risk(m)(z) for m in (rfjax.chain(), *methods)])
+  plain, *found = every(logits)
+  for one in found:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), one, plain)
 
 
 def test_the_optimizer_of_the_authors_is_the_default():
-  flow = dataset().fill(jnp.asarray(LOGITS, jnp.float32))
-  _, state = update(correction.t_revision(T), flow)
+  method = correction.t_revision(T)
+  state = jax.jit(lambda z: update(method, dataset().fill(z))[1])(LOGITS.astype(np.float32))
   np.testing.assert_allclose(np.max(state.revision.params), 5e-7, rtol=1e-3)
   assert correction.t_revision(T).writes == ("weight",)
 
@@ -172,10 +183,9 @@ def test_the_recipe_is_its_three_trainings():
 
 def test_statistics_go_on():
   network = counting_network(3, 3)
-  state, _ = correction.t_revision_rounds(
-    network, TX, clouds(), key=KEY, epochs=3, estimate_epochs=5, revision_epochs=2
-  )
-  assert state.stats == 10
+  epochs = {"epochs": 3, "estimate_epochs": 5, "revision_epochs": 2}
+  run = jax.jit(lambda d: correction.t_revision_rounds(network, TX, d, key=KEY, **epochs)[0])
+  assert np.asarray(run(clouds()).stats) == 10
 
 
 @pytest.mark.parametrize(

@@ -82,48 +82,71 @@ def test_steps_follow_the_joint_objective_by_hand():
 
 
 def test_the_penalty_adds_to_what_is_there_and_its_gradient_reaches_the_matrix():
-  flow = dataset().fill(jnp.asarray(LOGITS, jnp.float32))
-  out, _ = update(correction.vol_min_net(0.5), flow.replace(penalty=jnp.asarray(2.0)))
+
+  @jax.jit
+  def run(logits):
+    flow = dataset().fill(logits)
+    out, _ = update(correction.vol_min_net(0.5), flow.replace(penalty=jnp.asarray(2.0)))
+    methods = [correction.vol_min_net(s, optax.sgd(1.0)) for s in (0.0, 0.5)]
+    return out.penalty, [update(method, flow)[1].params for method in methods]
+
+  penalty, steps = jax.tree.map(np.asarray, run(LOGITS.astype(np.float32)))
   t = matrix(np.full((3, 3), -2.0))
-  np.testing.assert_allclose(out.penalty, 2 + 0.5 * np.log(np.linalg.det(t)), rtol=1e-5)
-  steps = [update(correction.vol_min_net(s, optax.sgd(1.0)), flow)[1].params for s in (0.0, 0.5)]
+  np.testing.assert_allclose(penalty, 2 + 0.5 * np.log(np.linalg.det(t)), rtol=1e-5)
   volume = lambda w: np.log(abs(np.linalg.det(matrix(w))))
   with_it = -0.5 * slopes(volume, np.full((3, 3), -2.0))
   np.testing.assert_allclose(steps[1] - steps[0], with_it, atol=1e-5)
 
 
 def test_without_strength_it_is_a_learned_forward_correction():
-  flow = dataset().fill(jnp.asarray(LOGITS, jnp.float32))
-  out, state = update(correction.vol_min_net(0.0), flow)
-  forward, _ = update(correction.forward(matrix(np.full((3, 3), -2.0))), flow, ())
-  np.testing.assert_allclose(out.log_probs, forward.log_probs, rtol=1e-5)
-  assert out.penalty == 0
-  assert np.abs(state.params + 2).max() > 5e-3  # one step of Adam
+  forward = correction.forward(matrix(np.full((3, 3), -2.0)))
+
+  @jax.jit
+  def run(logits):
+    flow = dataset().fill(logits)
+    out, state = update(correction.vol_min_net(0.0), flow)
+    return out.log_probs, out.penalty, state.params, update(forward, flow, ())[0].log_probs
+
+  found, penalty, params, wanted = map(np.asarray, run(LOGITS.astype(np.float32)))
+  np.testing.assert_allclose(found, wanted, rtol=1e-5)
+  assert penalty == 0
+  assert np.abs(params + 2).max() > 5e-3  # one step of Adam
 
 
 def test_a_start_far_below_is_cross_entropy():
-  flow = dataset().fill(jnp.asarray(LOGITS, jnp.float32))
-  for initial in (-200.0, -1e30):
+
+  @jax.jit
+  def run(logits, initial):
+    flow = dataset().fill(logits)
     out, state = update(correction.vol_min_net(0.1, initial=initial), flow)
-    np.testing.assert_allclose(out.objective, flow.objective, rtol=1e-6)
-    assert np.isfinite(state.params).all()
+    return out.objective, flow.objective, state.params
+
+  for initial in (-200.0, -1e30):
+    found, plain, params = run(LOGITS.astype(np.float32), initial)
+    np.testing.assert_allclose(found, plain, rtol=1e-6)
+    assert np.isfinite(params).all()
 
 
 def test_refresh_maps_log_probs_and_nothing_else():
-  flow, method = dataset().fill(jnp.asarray(LOGITS, jnp.float32)), correction.vol_min_net(0.1)
-  state = method.init(dataset(), key=KEY, spec=None)
-  view, after = method.refresh(flow, state, None, key=KEY, step=0, epoch=0, forward=None)
-  np.testing.assert_array_equal(view.log_probs, update(method, flow)[0].log_probs)
-  assert view.penalty is flow.penalty and after is state
+  method = correction.vol_min_net(0.1)
+
+  @jax.jit
+  def both(logits):
+    flow, state = dataset().fill(logits), method.init(dataset(), key=KEY, spec=None)
+    view, after = method.refresh(flow, state, None, key=KEY, step=0, epoch=0, forward=None)
+    assert view.penalty is flow.penalty and after is state
+    return view.log_probs, update(method, flow)[0].log_probs
+
+  np.testing.assert_array_equal(*both(LOGITS.astype(np.float32)))
   assert method.writes == ("log_probs", "penalty")
 
 
 def test_the_matrix_of_a_state_is_that_of_the_definition():
   w = RNG.normal(size=(4, 4))
-  found = correction.vol_min_matrix(jnp.asarray(w, jnp.float32))
+  found = np.asarray(jax.jit(correction.vol_min_matrix)(w.astype(np.float32)))
   np.testing.assert_allclose(found, matrix(w), rtol=1e-5)
   np.testing.assert_allclose(found.sum(1), 1, atol=1e-6)
-  assert (found.max(1) == jnp.diag(found)).all()
+  assert (found.max(1) == np.diag(found)).all()
 
 
 def test_a_table_finds_the_matrix_where_no_row_is_an_anchor():
@@ -133,7 +156,7 @@ def test_a_table_finds_the_matrix_where_no_row_is_an_anchor():
   pairs = np.array([[0, 1], [1, 0], [1, 2], [2, 1], [0, 2], [2, 0]])
   noisy = (0.8 * np.eye(3)[pairs[:, 0]] + 0.2 * np.eye(3)[pairs[:, 1]]) @ truth
   data = rfjax.Batch.from_arrays(np.repeat(np.eye(6), 3, 0), np.tile(np.arange(3), 6))
-  data = data.replace(weight=jnp.asarray(3 * noisy.ravel(), jnp.float32))
+  data = data.replace(weight=(3 * noisy.ravel()).astype(np.float32))
 
   @jax.jit
   def learned(strength):
@@ -142,7 +165,8 @@ def test_a_table_finds_the_matrix_where_no_row_is_an_anchor():
     return correction.vol_min_matrix(state.method.params)
 
   error = lambda found: np.abs(np.asarray(found) - truth).sum() / truth.sum()
-  assert error(correction.anchor_transition(noisy, percentile=100)) > 0.2
+  anchors = jax.jit(lambda probs: correction.anchor_transition(probs, percentile=100))
+  assert error(anchors(noisy)) > 0.2
   assert error(learned(0.0)) > 0.3
   assert error(learned(3e-3)) < 0.03
 

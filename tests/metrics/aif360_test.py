@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import aif360_figures
+import metric_programs
 from rfjax import metrics
 
 SEEDS = aif360_figures.SEEDS
@@ -15,6 +16,14 @@ SEEDS = aif360_figures.SEEDS
 @functools.cache
 def stored():
   return aif360_figures.figures()
+
+
+def several(calls, **sizes):
+  """The measures of these names and settings as one program, of two classes."""
+  sizes = {"num_classes": 2, **sizes}
+  return metric_programs.together(
+    *((getattr(metrics, name), {**options, **sizes}) for name, options in calls)
+  )
 
 
 def split(seed):
@@ -48,7 +57,10 @@ def test_differences_of_two_groups(name, options, theirs):
   for seed in SEEDS:
     y, y_pred, group, weight = split(seed)
     with jax.enable_x64(True):
-      got = getattr(metrics, name)(y, y_pred, group, weight=weight, **options)
+      found = several(((n, o) for n, o, _ in PARITY), num_groups=2)(
+        y, y_pred, group, weight=weight
+      )
+    got = found[PARITY.index((name, options, theirs))]
     np.testing.assert_allclose(got, abs(stored()[str(seed)][theirs]), atol=1e-12)
 
 
@@ -56,7 +68,7 @@ def test_the_ratio_of_two_groups():
   for seed in SEEDS:
     y, y_pred, group, weight = split(seed)
     with jax.enable_x64(True):
-      got = metrics.disparate_impact(y, y_pred, group, weight=weight)
+      (got,) = several([("disparate_impact", {})], num_groups=2)(y, y_pred, group, weight=weight)
     theirs = stored()[str(seed)]["disparate_impact"]
     np.testing.assert_allclose(got, min(theirs, 1 / theirs), atol=1e-12)
 
@@ -74,7 +86,8 @@ def test_inequality_of_benefit(name, options, theirs, alpha):
   for seed in SEEDS:
     data, found = aif360_figures.draw(seed), stored()[str(seed)][theirs]
     with jax.enable_x64(True):
-      got = getattr(metrics, name)(data.y, data.y_pred, **options)
+      measured = several((n, o) for n, o, *_ in INEQUALITY)(data.y, data.y_pred)
+    got = measured[INEQUALITY.index((name, options, theirs, alpha))]
     np.testing.assert_allclose(got, found if alpha is None else found[alpha], atol=1e-12)
 
 
@@ -84,7 +97,8 @@ def test_inequality_between_all_groups(alpha):
     data = aif360_figures.draw(seed)
     found = stored()[str(seed)]["between_all_groups_generalized_entropy_index"][f"{alpha:g}"]
     with jax.enable_x64(True):
-      got = metrics.between_group_generalized_entropy(data.y, data.y_pred, data.group, alpha=alpha)
+      run = several([("between_group_generalized_entropy", {})], num_groups=5)
+      (got,) = run(data.y, data.y_pred, data.group, alpha=alpha)
     np.testing.assert_allclose(got, found, atol=1e-12)
 
 
@@ -97,11 +111,12 @@ def test_differential_fairness_of_the_labels_and_what_a_classifier_adds(concentr
   for seed in SEEDS:
     data = aif360_figures.draw(seed)
     told = {"concentration": concentration, "weight": data.weight}
+    measures = [("differential_fairness", {}), ("differential_fairness_bias_amplification", {})]
     with jax.enable_x64(True):
-      got = (
-        metrics.differential_fairness(data.y, data.y, data.group, **told),
-        metrics.differential_fairness_bias_amplification(data.y, data.y_pred, data.group, **told),
-      )
+      run = several(measures, num_groups=5)
+      of_labels, _ = run(data.y, data.y, data.group, **told)
+      _, added = run(data.y, data.y_pred, data.group, **told)
+    got = of_labels, added
     theirs = [stored()[str(seed)][name][f"{concentration:.1f}"] for name in names]
     np.testing.assert_allclose(got, theirs, atol=1e-12)
 
@@ -111,5 +126,5 @@ def test_consistency_of_the_labels():
     data = aif360_figures.draw(seed)
     x = np.column_stack([data.x, data.group])
     with jax.enable_x64(True):
-      got = metrics.consistency(x, data.y, include_self=True)
+      (got,) = several([("consistency", {"include_self": True})])(x, data.y)
     np.testing.assert_allclose(got, stored()[str(seed)]["consistency of the labels"], atol=1e-12)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import aif360_figures
+import metric_programs
 from rfjax import metrics
 
 SEEDS, EDGES = aif360_figures.SEEDS, aif360_figures.EDGES
@@ -22,6 +23,13 @@ AIF360 = [
   ("equalized_odds_difference", {}, "equalized_odds_difference"),
   ("equalized_odds_difference", {"agg": "mean"}, "average_odds_difference"),
 ]
+
+
+def several(*calls):
+  """The measures of these names and settings as one program, of two classes."""
+  return metric_programs.together(
+    *((getattr(metrics, name), {"num_classes": 2, **options}) for name, options in calls)
+  )
 
 
 def settings(name):
@@ -48,17 +56,13 @@ def small(seed):
 def test_fairlearn_agrees_also_where_cells_are_empty():
   fairlearn = pytest.importorskip("fairlearn.metrics", reason="fairlearn is not installed")
   cells = [(name, options) for name in MEASURES for options in settings(name)]
-  given = {"num_groups": 4, "num_classes": 2, "convention": "fairlearn"}
-  of_all = jax.jit(
-    lambda y, y_pred, group, weight: jnp.stack(
-      [getattr(metrics, n)(y, y_pred, group, weight=weight, **o, **given) for n, o in cells]
-    )
-  )
+  given = {"num_groups": 4, "convention": "fairlearn"}
+  of_all = several(*((name, {**options, **given}) for name, options in cells))
   met = set()
   for seed in range(12):
     rows = small(seed)
     with jax.enable_x64(True):
-      found = np.asarray(of_all(*rows))
+      found = of_all(*rows[:3], weight=rows[3])
     for at in range(seed // 4, len(cells), 3):  # each kind of rows meets each setting: it is slow
       (name, options), got = cells[at], found[at]
       *arrays, weight = rows
@@ -79,21 +83,22 @@ def test_fairlearn_skips_a_group_of_no_weight():
     wanted = getattr(fairlearn, name)(
       y, y_pred, sensitive_features=group, sample_weight=weight, **options
     )
-    got = getattr(metrics, name)(y, y_pred, group, weight=weight, convention="fairlearn", **options)
+    of = several((name, {"num_groups": 3, "convention": "fairlearn", **options}))
+    (got,) = of(y, y_pred, group, weight=weight)
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "options", "theirs"), AIF360)
 def test_aif360_agrees_also_where_cells_are_empty(name, options, theirs):
-  met = set()
+  met, given = set(), {"num_groups": 2, "convention": "aif360"}
+  cells = [(n, {**o, **given}) for n, o, _ in AIF360]
   for seed in (*SEEDS, *EDGES):
     data, wanted = aif360_figures.draw(seed), aif360_figures.figures()[str(seed)][theirs]
     with jax.enable_x64(True):
-      got = getattr(metrics, name)(
-        *(data.y, data.y_pred, (data.group > 0).astype(int)),
-        **{"weight": data.weight, "convention": "aif360"},
-        **options,
+      found = several(*cells)(
+        data.y, data.y_pred, (data.group > 0).astype(int), weight=data.weight
       )
+    got = found[AIF360.index((name, options, theirs))]
     np.testing.assert_allclose(got, wanted, atol=1e-12, err_msg=f"{seed}")
     met |= {"negative"} if wanted < 0 else set()
     met |= {"undefined"} if not np.isfinite(wanted) else set()
@@ -114,12 +119,11 @@ def test_fairbatch_compares_with_all_groups(seed):
     abs(mean(y_pred, rows & (group == z)) - mean(y_pred, rows)) for z in range(group.max() + 1)
   )
   wanted = (off(y | True), off(y), max(off(y), off(~y)))
-  for notion, figure in zip(NOTIONS, wanted, strict=True):
-    with jax.enable_x64(True):
-      got = getattr(metrics, f"{notion}_difference")(
-        data.y, data.y_pred, group, convention="fairbatch"
-      )
-    np.testing.assert_allclose(got, figure, atol=1e-12)
+  given = {"num_groups": int(group.max()) + 1, "convention": "fairbatch"}
+  run = several(*((f"{notion}_difference", given) for notion in NOTIONS))
+  with jax.enable_x64(True):
+    found = run(data.y, data.y_pred, group)
+  np.testing.assert_allclose(found, wanted, atol=1e-12)
 
 
 def test_fairbatch_has_no_figure_without_rows():
@@ -133,6 +137,7 @@ def test_fairbatch_has_no_figure_without_rows():
 @pytest.mark.parametrize("name", ["demographic_parity_ratio", "disparate_impact"])
 def test_fr_train_folds_the_ratio_and_zafar_takes_percent(name):
   measure, turned = getattr(metrics, name), set()
+  run = several(*((name, {"num_groups": 2, "convention": c}) for c in ("fr_train", "zafar")))
   for seed in SEEDS:
     data = aif360_figures.draw(seed)
     given = (data.y, data.y_pred, (data.group > 0).astype(int))
@@ -140,8 +145,7 @@ def test_fr_train_folds_the_ratio_and_zafar_takes_percent(name):
       given = (*given[:2], 1 - given[2])
     protected, other = (np.mean(data.y_pred[given[2] == z]) for z in (0, 1))
     with jax.enable_x64(True):
-      folded = measure(*given, convention="fr_train")
-      percent = measure(*given, convention="zafar")
+      folded, percent = run(*given)
     lower, higher = sorted((protected, other))
     np.testing.assert_allclose(folded, lower / higher, atol=1e-12)
     np.testing.assert_allclose(percent, protected / other * 100, atol=1e-10)
@@ -155,19 +159,20 @@ def test_fr_train_folds_the_ratio_and_zafar_takes_percent(name):
 
 def test_ours_is_the_convention_without_one():
   data = aif360_figures.draw(3)
-  for name in (*MEASURES, "disparate_impact"):
-    measure = getattr(metrics, name)
-    plain = measure(data.y, data.y_pred, data.group)
-    np.testing.assert_array_equal(
-      measure(data.y, data.y_pred, data.group, convention="rfjax"), plain
-    )
-    for method in METHODS if name != "disparate_impact" else ():
-      given = {"method": method, "convention": "fairlearn"}
-      np.testing.assert_allclose(
-        measure(data.y, data.y_pred, data.group, method=method),
-        measure(data.y, data.y_pred, data.group, **given),
-        rtol=1e-6,
-      )
+  plain, theirs = {"num_groups": 5}, {"num_groups": 5, "convention": "fairlearn"}
+  names = (*MEASURES, "disparate_impact")
+  by_method = [(name, {"method": method}) for name in MEASURES for method in METHODS]
+  run = several(
+    *((name, plain) for name in names),
+    *((name, {**plain, "convention": "rfjax"}) for name in names),
+    *((name, {**options, **plain}) for name, options in by_method),
+    *((name, {**options, **theirs}) for name, options in by_method),
+  )
+  assert data.group.max() == 4
+  found, split = run(data.y, data.y_pred, data.group), 2 * len(names)
+  np.testing.assert_array_equal(found[: len(names)], found[len(names) : split])
+  ours, others = found[split : split + len(by_method)], found[split + len(by_method) :]
+  np.testing.assert_allclose(ours, others, rtol=1e-6)
 
 
 def test_in_jit_and_vmap_conventions_are_the_same():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import aif360_figures
+import metric_programs
 from rfjax import metrics
 
 METHODS = ("between_groups", "to_overall")
@@ -63,21 +64,27 @@ def by_loops(kind, parts, y, probs, group, weight, groups, method, agg="worst_ca
   return worst(np.mean(gaps, 0) if agg == "mean" else gaps.ravel())
 
 
-@pytest.mark.filterwarnings("ignore:.* counts; such a rate")
+def several(calls, **sizes):
+  """The measures of these names and settings as one program."""
+  return metric_programs.together(
+    *((getattr(metrics, name), {**options, **sizes}) for name, options in calls)
+  )
+
+
 @pytest.mark.parametrize(("classes", "soft"), [(2, False), (2, True), (3, False), (3, True)])
 def test_they_are_the_loops_of_their_definitions(classes, soft):
-  seen = set()
+  seen, cells = set(), list(itertools.product(SETTINGS, METHODS))
+  calls = [(name, {**options, "method": method}) for (name, options, _), method in cells]
+  run = several(calls, num_groups=5, num_classes=classes)
   for groups, rows in ((2, 80), (4, 80), (5, 12)):
     y, y_pred, group, weight = draw(groups, groups, classes, rows, soft)
     weight[:2] = 0
     probs = y_pred if soft else np.eye(classes)[y_pred]
-    for (name, options, parts), method in itertools.product(SETTINGS, METHODS):
-      with jax.enable_x64(True):
-        got = getattr(metrics, name)(
-          *(y, y_pred, group),
-          **{"num_groups": groups, "num_classes": classes, "weight": weight, "method": method},
-          **options,
-        )
+    # Rows of no weight fill the fewer ones up, that one program takes all.
+    filled = [np.concatenate([v, v[np.zeros(80 - rows, int)]]) for v in (y, y_pred, group)]
+    with jax.enable_x64(True):
+      found = run(*filled, weight=np.append(weight, np.zeros(80 - rows)))
+    for ((name, options, parts), method), got in zip(cells, found, strict=True):
       agg = {"agg": options.get("agg", "worst_case")}
       wanted = by_loops(name, parts, y, probs, group, weight, groups, method, **agg)
       np.testing.assert_allclose(got, wanted, atol=1e-12, err_msg=f"{name} {options} {method}")
@@ -102,30 +109,34 @@ def test_fairlearn_and_scikit_learn_agree(seed):
     sensitive_features=data.group,
     sample_params={n: {"sample_weight": data.weight} for n in ("accuracy", "ppv", "for")},
   )
+  measured = (
+    ("accuracy_parity", {}),
+    ("predictive_parity", {}),
+    ("predictive_parity", {"sufficiency": True}),
+  )
+  calls, wanted = [], []
   for kind, worst in (("difference", max), ("ratio", min)):
     for method in METHODS:
-      theirs, options = getattr(frame, kind)(method=method), {"method": method}
-      with jax.enable_x64(True):
-        measured = [
-          getattr(metrics, f"{name}_{kind}")(*given, weight=data.weight, **options, **more)
-          for name, more in (
-            ("accuracy_parity", {}),
-            ("predictive_parity", {}),
-            ("predictive_parity", {"sufficiency": True}),
-          )
-        ]
-      wanted = [theirs["accuracy"], theirs["ppv"], worst(theirs["ppv"], theirs["for"])]
-      np.testing.assert_allclose(measured, wanted, atol=1e-12)
+      theirs = getattr(frame, kind)(method=method)
+      calls += [(f"{name}_{kind}", {"method": method, **more}) for name, more in measured]
+      wanted += [theirs["accuracy"], theirs["ppv"], worst(theirs["ppv"], theirs["for"])]
+  with jax.enable_x64(True):
+    found = several(calls, num_groups=5, num_classes=2)(*given, weight=data.weight)
+  np.testing.assert_allclose(found, wanted, atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", aif360_figures.SEEDS)
 def test_aif360_agrees_on_two_groups(seed):
   data, theirs = aif360_figures.draw(seed), aif360_figures.figures()[str(seed)]
-  given, options = (data.y, data.y_pred, (data.group > 0).astype(int)), {"weight": data.weight}
+  given = (data.y, data.y_pred, (data.group > 0).astype(int))
+  calls = (
+    ("accuracy_parity_difference", {}),
+    ("predictive_parity_difference", {}),
+    ("predictive_parity_difference", {"sufficiency": True, "agg": "mean"}),
+  )
   with jax.enable_x64(True):
-    accuracy = metrics.accuracy_parity_difference(*given, **options)
-    precision = metrics.predictive_parity_difference(*given, **options)
-    both = metrics.predictive_parity_difference(*given, **options, sufficiency=True, agg="mean")
+    run = several(calls, num_groups=2, num_classes=2)
+    accuracy, precision, both = run(*given, weight=data.weight)
   discovery = abs(theirs["false_discovery_rate_difference"])
   omission = abs(theirs["false_omission_rate_difference"])
   np.testing.assert_allclose(accuracy, abs(theirs["error_rate_difference"]), atol=1e-12)
