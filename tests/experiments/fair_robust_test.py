@@ -19,9 +19,13 @@ SMALL = fair_robust.Settings(noise="general", criterion="dp", method="all", epoc
 
 @pytest.fixture(scope="module")
 def parts():
-  drawn = data.zafar(jax.random.key(0), 260)
-  noisy = rfjax.transform(rfjax.noise.symmetric(0.1), drawn, key=jax.random.key(1))
-  return data.split(noisy, key=jax.random.key(2))
+  @jax.jit
+  def make():
+    drawn = data.zafar(jax.random.key(0), 260)
+    noisy = rfjax.transform(rfjax.noise.symmetric(0.1), drawn, key=jax.random.key(1))
+    return data.split(noisy, key=jax.random.key(2))
+
+  return make()
 
 
 def test_every_named_method_has_a_recipe_of_a_family():

@@ -45,9 +45,9 @@ def test_the_rate_of_sgd_falls_to_0_and_that_of_adam_stays(optimizer, last):
   settings = dataclasses.replace(SMALL, optimizer=optimizer, learning_rate=0.1)
   tx, steps = _noisy_labels._optimizer(settings, 9), []
   params, state = np.zeros(1), None
-  state = tx.init(params)
+  state, step = tx.init(params), jax.jit(tx.update)
   for _ in range(10):
-    update, state = tx.update(np.ones(1) * (not steps), state, params)  # one push, then none
+    update, state = step(np.ones(1) * (not steps), state, params)  # one push, then none
     steps.append(float(-update[0]))
   assert steps[0] == pytest.approx(0.1, rel=1e-4)
   assert (steps[-1] == pytest.approx(0.0, abs=1e-6)) == (last == 0.0)
@@ -207,12 +207,17 @@ def test_the_cycles_of_o2u_are_of_batches():
   )
   x = np.zeros((20, 2), np.float32)
   data = rfjax.Batch.from_arrays(x, np.arange(20) % 10, num_classes=10)
-  _, log = method(
-    architectures.logistic(10), optax.scale_by_schedule(lambda step: 0.0), data, epochs=3,
-    batch_size=4, key=jax.random.key(0), after=metrics.watch(),
-    observe=lambda state, view: optax.tree_utils.tree_get(state.opt, "count"),
-  )  # fmt: skip
-  assert log.observed.tolist() == 3 * [5, 10, 15]
+
+  @jax.jit
+  def train(data):
+    _, log = method(
+      architectures.logistic(10), optax.scale_by_schedule(lambda step: 0.0), data, epochs=3,
+      batch_size=4, key=jax.random.key(0), after=metrics.watch(),
+      observe=lambda state, view: optax.tree_utils.tree_get(state.opt, "count"),
+    )  # fmt: skip
+    return log.observed
+
+  assert train(data).tolist() == 3 * [5, 10, 15]
 
 
 def test_a_rate_by_the_epoch_is_one_by_the_step_where_epochs_are_alike():
@@ -221,9 +226,9 @@ def test_a_rate_by_the_epoch_is_one_by_the_step_where_epochs_are_alike():
   for by_epoch, steps in ((True, 3), (False, 3)):
     tx = _noisy_labels._optimizer(settings, steps, by_epoch=by_epoch)
     tx, state = optax.with_extra_args_support(tx), None
-    state, moves = tx.init(params), []
+    state, moves, step = tx.init(params), [], jax.jit(tx.update)
     for epoch in range(4):
-      update, state = tx.update(np.ones(1), state, params, epoch=epoch)
+      update, state = step(np.ones(1), state, params, epoch=epoch)
       moves.append(float(update[0]))
     if by_epoch:
       first = moves
