@@ -125,6 +125,7 @@ def _counts(statistic: str, dtype: Any) -> tuple[jax.Array, jax.Array]:
   return hits[:, 0], size[:, 0]
 
 
+@jax.jit
 def _extremes(cells: jax.Array, hits: jax.Array, size: jax.Array, posterior: jax.Array) -> Extremes:
   """The range of the true groups' rates [G, K], by cells [G, K, 4] of the given ones."""
 

@@ -135,6 +135,7 @@ def tv_robust_constraints(
   return ascend(ExtremeRates(rates, bounds), hard, multiplier_radius, tx)
 
 
+@jax.jit
 def _extremes(
   hits: jax.Array, size: jax.Array, mass: jax.Array, counts: jax.Array, radius: jax.Array
 ) -> Extremes:

@@ -149,7 +149,7 @@ def test_outputs_become_those_of_the_classifier_on_the_training_features():
   np.testing.assert_allclose(np.exp(out.log_probs).sum(1), 1, rtol=1e-5)
   np.testing.assert_allclose(out.cost, -out.log_probs)
   np.testing.assert_allclose(out.logits, out.log_probs, atol=1e-6)
-  assert (jnp.asarray(out.logits).argmax(1) == new.y).mean() > 0.9
+  assert (out.logits.argmax(1) == new.y).mean() >= 0.9
   assert np.abs(out.logits - new.logits).max() > 0.1
   assert np.abs(out.logits - every.logits).max() > 0.1
   fitted = LinearDiscriminantAnalysis(solver="lsqr").fit(trained.features, trained.y)

@@ -3,11 +3,11 @@
 import functools
 
 import jax
+import metric_programs
 import numpy as np
 import pytest
 
 import aif360_figures
-import metric_programs
 from rfjax import metrics
 
 SEEDS = aif360_figures.SEEDS
@@ -57,9 +57,7 @@ def test_differences_of_two_groups(name, options, theirs):
   for seed in SEEDS:
     y, y_pred, group, weight = split(seed)
     with jax.enable_x64(True):
-      found = several(((n, o) for n, o, _ in PARITY), num_groups=2)(
-        y, y_pred, group, weight=weight
-      )
+      found = several(((n, o) for n, o, _ in PARITY), num_groups=2)(y, y_pred, group, weight=weight)
     got = found[PARITY.index((name, options, theirs))]
     np.testing.assert_allclose(got, abs(stored()[str(seed)][theirs]), atol=1e-12)
 

@@ -1,11 +1,14 @@
 """AUC by group and across groups, against loops over pairs and scikit-learn; areas of curves."""
 
+import functools
 import itertools
 
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
+from scipy.special import logit
 from sklearn.metrics import roc_auc_score, roc_curve
 
 import rfjax
@@ -29,8 +32,10 @@ def xauc(y, scores, mass, k=1):
   return found
 
 
-def compiled(measure, groups):
-  return jax.jit(lambda y, s, g, w: measure(y, s, g, num_groups=groups, weight=w))
+@functools.cache
+def compiled(groups, *measures):
+  run = metric_programs.together(*((measure, {"num_groups": groups}) for measure in measures))
+  return lambda y, s, g, w: run(y, s, g, weight=w)
 
 
 def test_it_is_the_loop_over_pairs_and_scikit_learn():
@@ -38,8 +43,8 @@ def test_it_is_the_loop_over_pairs_and_scikit_learn():
   mass = weight[:, None] * np.eye(3)[group]
   hits, size = xauc(y, scores, mass)
   with jax.enable_x64(True):
-    found = compiled(metrics.group_xauc, 3)(y, scores, group, weight)
-    apart = compiled(metrics.auc_parity_difference, 3)(y, scores, group, weight)
+    run = compiled(3, metrics.group_xauc, metrics.auc_parity_difference)
+    found, apart = run(y, scores, group, weight)
     value = np.asarray(found.value)
   np.testing.assert_allclose(found.hits, hits, rtol=1e-12)
   np.testing.assert_allclose(found.size, size, rtol=1e-12)
@@ -56,11 +61,10 @@ def test_soft_groups_and_three_classes():
   member, weight = rng.dirichlet(np.ones(2), 40), rng.uniform(size=40)
   member[:3] = 0
   with jax.enable_x64(True):
-    found = compiled(metrics.group_xauc, 2)(y, probs, member, weight)
-    apart = compiled(metrics.auc_parity_difference, 2)(y, probs, member, weight)
-    areas = compiled(metrics.abroca, 2)(y, probs, member, weight)
-    first = compiled(metrics.abroca, 2)
-    of_class = [first((y == k).astype(int), probs[:, k], member, weight) for k in range(3)]
+    run = compiled(2, metrics.group_xauc, metrics.auc_parity_difference, metrics.abroca)
+    found, apart, areas = run(y, probs, member, weight)
+    first = compiled(2, metrics.abroca)
+    of_class = [first((y == k).astype(int), probs[:, k], member, weight)[0] for k in range(3)]
   assert found.size.shape == (2, 2, 3)
   gaps = []
   for k in range(3):
@@ -80,7 +84,8 @@ def test_abroca_is_the_area_between_scikit_learns_curves():
     fpr, tpr, _ = roc_curve(y[k], scores[k], sample_weight=weight[k], drop_intermediate=False)
     curves.append(np.interp(grid, fpr, tpr))
   areas = [np.mean(abs(a - b)) for a, b in itertools.combinations(curves, 2)]
-  run = compiled(metrics.abroca, 3)
+  both = compiled(3, metrics.auc_parity_difference, metrics.abroca)
+  run = lambda *arrays: both(*arrays)[1]
   # The midpoint rule errs by less than a step of the grid at each of some 60 corners.
   np.testing.assert_allclose(run(y, scores, group, weight), max(areas), atol=2e-6)
   last = run(y, scores, group, weight * (group > 0))
@@ -89,9 +94,9 @@ def test_abroca_is_the_area_between_scikit_learns_curves():
 
 def test_curves_that_cross_by_hand():
   """One is 1/2 throughout, one the diagonal: areas alike, two triangles apart."""
-  y = np.array([1, 0, 1, 0, 1, 1, 0, 0])
-  scores = np.array([0.9, 0.5, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5])
-  group = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+  y = np.array([1, 0, 1, 0, 1, 0])
+  scores = np.array([0.9, 0.5, 0.1, 0.5, 0.5, 0.5])
+  group = np.array([0, 0, 0, 0, 1, 1])
   assert float(metrics.auc_parity_difference(y, scores, group)) == 0
   np.testing.assert_allclose(metrics.abroca(y, scores, group), 0.25, rtol=1e-6)
 
@@ -99,30 +104,32 @@ def test_curves_that_cross_by_hand():
 def test_abroca_bounds_the_difference_of_areas():
   for seed in range(3):
     arrays = draw(seed, groups=2)
-    least = compiled(metrics.auc_parity_difference, 2)(*arrays)
-    assert least <= compiled(metrics.abroca, 2)(*arrays) + 1e-6
+    least, area = compiled(3, metrics.auc_parity_difference, metrics.abroca)(*arrays)
+    assert least <= area + 1e-6
 
 
 def test_a_padded_batch_and_empty_groups():
   y, scores, group, _ = draw(3)
   scores = np.clip(scores, 0.01, 0.99).astype(np.float32)
-  logits = jnp.stack([jnp.zeros(80), jax.scipy.special.logit(scores)], 1)
-  logits = jnp.round(logits, 3)  # so that ties survive the softmax
-  flow = rfjax.Batch.from_arrays(np.zeros((80, 1)), y, group).fill(logits)
+  # Rounded, so that ties survive the softmax.
+  logits = np.stack([np.zeros(80), logit(scores)], 1).round(3).astype(np.float32)
+  flow = rfjax.Batch.from_arrays(np.zeros((80, 1)), y, group).fill(jnp.asarray(logits))
   padded = flow.take(jnp.asarray([80, *range(80), 80]))
-  for measure in (metrics.auc_parity_difference, metrics.abroca):
-    plain = compiled(measure, 3)(y, scores, group, np.ones(80))
-    np.testing.assert_allclose(jax.jit(measure)(padded), plain, rtol=1e-4)
+  both = (metrics.auc_parity_difference, metrics.abroca)
+  plain = compiled(3, *both)(y, scores, group, np.ones(80))
+  found = metric_programs.together(*((measure, {}) for measure in both))(padded)
+  np.testing.assert_allclose(found, plain, rtol=1e-4)
   message = "no pair of a row of class 1 and one of another in group 1 counts"
   arrays = [1, 0, 1, 1, 0, 1], [0.9, 0.1, 0.3, 0.2, 0.9, 0.9], [0, 0, 1, 1, 2, 2]
   for measure in (metrics.group_xauc, metrics.auc_parity_difference):
     with pytest.warns(UserWarning, match=message) as caught:
       found = measure(*arrays)
     assert caught[0].filename == __file__
-  areas = compiled(metrics.abroca, 3)(*map(np.asarray, arrays), np.ones(6))
+  (areas,) = compiled(3, metrics.abroca)(*map(np.asarray, arrays), np.ones(6))
   np.testing.assert_allclose((found, areas), 0.5)
-  valid = metrics.group_xauc([1, 0, 1], [0.9, 0.1, 0.3], [0, 0, 0]).valid
-  assert valid.tolist() == [[True]]
+  alone = [np.asarray(v[:3]) for v in arrays[:2]], np.zeros(3, int)
+  alone = metric_programs.program(metrics.group_xauc, num_groups=1)(*alone[0], alone[1])
+  assert alone.valid.tolist() == [[True]]
 
 
 def test_bad_arguments_are_refused():

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
 from fairlearn.metrics import MetricFrame, selection_rate, true_positive_rate
@@ -11,6 +12,12 @@ import rfjax
 from rfjax import metrics
 
 KEY = jax.random.key(0)
+
+
+def bootstrapped(measure, **settings):
+  """Its intervals as one program."""
+  of = lambda *data, **traced: metrics.bootstrap(measure, *data, **traced, **settings)
+  return metric_programs.program(of)
 
 
 def draw(seed, rows=400, groups=3):
@@ -24,7 +31,7 @@ def test_each_draw_is_the_measure_of_its_rows():
   """The weights are whole numbers that sum to the rows, and give what rows drawn so often give."""
   y, said, _ = draw(0, rows=30)
   seen = lambda *data, weight: (weight, metrics.accuracy(*data, weight=weight))
-  found = metrics.bootstrap(seen, y, said, key=KEY, draws=40, block=7)
+  found = bootstrapped(seen, draws=40, block=7)(y, said, key=KEY)
   counts, accuracies = (np.asarray(leaf) for leaf in found.draws)
   assert (counts == np.round(counts)).all() and (counts.sum(1) == 30).all()
   assert len({tuple(c) for c in counts}) == 40
@@ -38,7 +45,7 @@ def test_each_draw_is_the_measure_of_its_rows():
 def test_counts_are_multinomial():
   weight = np.array([1.0, 0, 1, 1, 1])
   seen = lambda x, weight: weight
-  found = np.asarray(metrics.bootstrap(seen, weight, key=KEY, draws=4000, weight=weight).draws)
+  found = bootstrapped(seen, draws=4000)(weight, key=KEY, weight=weight).draws
   assert not found[:, 1].any() and (found.sum(1) == 4).all()
   kept = found[:, weight > 0]
   # Mean 1, variance n p (1 - p) = 3/4, covariance - n p p = -1/4; four standard errors.
@@ -67,8 +74,9 @@ def test_quantiles_are_fairlearns():
     ci_quantiles=[0.1, 0.9],
     random_state=0,
   )
-  run = lambda *data, weight: metrics.by_group(*data, num_groups=3, weight=weight)
-  found = metrics.bootstrap(run, y, said, group, key=KEY, draws=1000, confidence=0.8)
+  sizes = {"num_groups": 3, "num_classes": 2}
+  run = lambda *data, weight: metrics.by_group(*data, **sizes, weight=weight)
+  found = bootstrapped(run, draws=1000, confidence=0.8)(y, said, group, key=KEY)
   names = ("selection_rate", "true_positive_rate", "accuracy")
   for end, theirs in zip((found.low, found.high), frame.by_group_ci, strict=True):
     for name, column in zip(names, measures, strict=True):
@@ -79,9 +87,10 @@ def test_quantiles_are_fairlearns():
 
 
 def test_draws_without_a_cell_do_not_count():
-  y, said, group = [1, 1, 1, 0, 0, 1], [1, 0, 1, 0, 1, 1], [0, 0, 0, 0, 1, 1]
-  run = lambda *data, weight: metrics.by_group(*data, num_groups=2, weight=weight)
-  found = metrics.bootstrap(run, y, said, group, key=KEY, draws=400)
+  data = np.array([[1, 1, 1, 0, 0, 1], [1, 0, 1, 0, 1, 1], [0, 0, 0, 0, 1, 1]])
+  sizes = {"num_groups": 2, "num_classes": 2}
+  run = lambda *data, weight: metrics.by_group(*data, **sizes, weight=weight)
+  found = bootstrapped(run, draws=400)(*data, key=KEY)
   rates = np.asarray(found.draws.true_positive_rate)
   assert np.isnan(rates[:, 1]).any() and not np.isnan(rates[:, 1]).all()
   assert found.low.true_positive_rate[1] == found.high.true_positive_rate[1] == 1
@@ -94,11 +103,8 @@ def test_a_permuted_and_padded_batch_in_jit():
   order = np.random.default_rng(0).permutation(40)
   padded = flow.take(jnp.asarray([40, *order, 40]))
 
-  @jax.jit
-  def run(flow, confidence):
-    return metrics.bootstrap(
-      metrics.equalized_odds_difference, flow, key=KEY, draws=50, confidence=confidence
-    )
+  bootstrap = bootstrapped(metrics.equalized_odds_difference, draws=50)
+  run = lambda flow, confidence: bootstrap(flow, key=KEY, confidence=confidence)
 
   one, other = run(flow, 0.9), run(padded, 0.9)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), one, other)

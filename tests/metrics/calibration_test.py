@@ -4,6 +4,7 @@ import bisect
 
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
 
@@ -13,6 +14,18 @@ from rfjax import metrics
 
 BINNINGS = ("equal_width", "equal_mass")
 SEEDS = aif360_figures.SEEDS
+
+
+def errors_and_gap(y, score, group, weight, binning, num_bins, groups=5):
+  """Of one program for both binnings."""
+  sizes = {"num_groups": groups, "num_bins": num_bins}
+  run = metric_programs.together(
+    *((metrics.calibration_error, {"binning": b, **sizes}) for b in BINNINGS),
+    *((metrics.calibration_gap, {"binning": b, **sizes}) for b in BINNINGS),
+  )
+  with jax.enable_x64(True):
+    found = run(y, score, group, weight=weight)
+  return found[BINNINGS.index(binning) :: 2]
 
 
 def error_by_loops(y, score, weight, num_bins, binning):
@@ -49,18 +62,18 @@ def by_loops(y, probs, member, weight, num_bins, binning):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_errors_and_gaps_are_the_loops_of_their_definitions(seed, binning):
   data = aif360_figures.draw(seed)
-  member = np.eye(data.group.max() + 1)[data.group]
+  groups = data.group.max() + 1
+  member = np.eye(groups)[data.group]
   if seed % 2:
     member = np.random.default_rng(seed).dirichlet(np.ones(member.shape[1]), size=len(data.y))
     member[:5] = 0
-  given = (data.y, data.score, member if seed % 2 else data.group)
-  options = {"num_bins": 10, "binning": binning}  # whose edges are scores that occur
-  with jax.enable_x64(True):
-    errors = metrics.calibration_error(*given, weight=data.weight, **options)
-    gap = metrics.calibration_gap(*given, weight=data.weight, **options)
+  padded = np.pad(member, ((0, 0), (0, 5 - groups))) if seed % 2 else data.group
+  # Edges of 10 bins are scores that occur.
+  errors, gap = errors_and_gap(data.y, data.score, padded, data.weight, binning, 10)
   two = np.stack([1 - data.score, data.score], 1)
   wanted = np.array(by_loops(data.y, two, member, data.weight, 10, binning))[:, 0]
-  np.testing.assert_allclose(errors, wanted, atol=1e-12)
+  np.testing.assert_allclose(errors[:groups], wanted, atol=1e-12)
+  assert not errors[groups:].any()
   np.testing.assert_allclose(gap, wanted.max() - wanted.min(), atol=1e-12)
   assert 0.001 < wanted.min() < wanted.max() < 0.5
 
@@ -69,9 +82,7 @@ def test_errors_and_gaps_are_the_loops_of_their_definitions(seed, binning):
 def test_three_classes_are_one_against_the_rest(binning):
   rng = np.random.default_rng(0)
   y, group, probs = rng.integers(3, size=60), rng.integers(2, size=60), rng.dirichlet([1] * 3, 60)
-  with jax.enable_x64(True):
-    errors = metrics.calibration_error(y, probs, group, num_bins=5, binning=binning)
-    gap = metrics.calibration_gap(y, probs, group, num_bins=5, binning=binning)
+  errors, gap = errors_and_gap(y, probs, group, np.ones(60), binning, 5, groups=2)
   wanted = np.array(by_loops(y, probs, np.eye(2)[group], np.ones(60), 5, binning))
   np.testing.assert_allclose(errors, wanted, atol=1e-12)
   np.testing.assert_allclose(gap, np.abs(wanted[0] - wanted[1]).max(), atol=1e-12)
@@ -90,9 +101,8 @@ def test_scikit_learn_agrees_on_the_curve(binning):
     if binning == "equal_width":
       size = np.bincount(np.ceil(np.round(score * 10, 9)).clip(1).astype(int) - 1)
       size = size[size > 0]
-    with jax.enable_x64(True):
-      got = metrics.calibration_error(data.y, score, 0 * data.y, num_bins=10, binning=binning)
-    np.testing.assert_allclose(got, [np.sum(size / 200 * np.abs(true - said))], atol=1e-12)
+    got, _ = errors_and_gap(data.y, score, 0 * data.y, np.ones(200), binning, 10)
+    np.testing.assert_allclose(got[:1], [np.sum(size / 200 * np.abs(true - said))], atol=1e-12)
 
 
 def test_what_the_error_sees():
@@ -104,22 +114,22 @@ def test_what_the_error_sees():
   data, rows = aif360_figures.draw(0), np.random.default_rng(0).permutation(200)
   data = data._replace(score=1 - data.score)
   for binning in BINNINGS:
-    seen = [
-      metrics.calibration_error(data.y, data.score, 0 * data.y, num_bins=b, binning=binning)[0]
-      for b in (1, 3, 9)
-    ]
+    run = metric_programs.together(
+      *(
+        (metrics.calibration_error, {"num_bins": b, "binning": binning, "num_groups": 1})
+        for b in (1, 3, 9)
+      )
+    )
+    seen = [error[0] for error in run(data.y, data.score, 0 * data.y)]
     np.testing.assert_allclose(seen[0], abs(np.mean(data.y - data.score)), rtol=1e-5)
     assert (np.diff(seen) > -1e-6).all() and seen[2] > seen[0] + 0.1
-    moved = metrics.calibration_error(
-      data.y[rows], data.score[rows], 0 * data.y, num_bins=9, binning=binning
-    )
+    *_, moved = run(data.y[rows], data.score[rows], 0 * data.y)
     np.testing.assert_allclose(moved, [seen[2]], atol=1e-6)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_balance_is_the_gap_of_mean_scores(seed):
   data = aif360_figures.draw(seed)
-  given, weight = (data.y, data.score, data.group), {"weight": data.weight}
   gaps, off = {}, {}
   for name, label in (("negative", 0), ("positive", 1)):
     rows = data.y == label
@@ -130,23 +140,28 @@ def test_balance_is_the_gap_of_mean_scores(seed):
     ]
     gaps[name] = max(means) - min(means)
     off[name] = np.abs(means - np.average(data.score[rows], weights=data.weight[rows])).max()
+  run = metric_programs.together(
+    *((metrics.balance_difference, {"label": k, "num_groups": 5}) for k in (*gaps, "both")),
+    (metrics.balance_difference, {"agg": "mean", "method": "to_overall", "num_groups": 5}),
+    (metrics.balance_difference, {"num_groups": 5}),
+    (metrics.equalized_odds_difference, {"num_groups": 5}),
+  )
   with jax.enable_x64(True):
-    for label, wanted in (*gaps.items(), ("both", max(gaps.values()))):
-      got = metrics.balance_difference(*given, **weight, label=label)
-      np.testing.assert_allclose(got, wanted, atol=1e-12)
-    got = metrics.balance_difference(*given, **weight, agg="mean", method="to_overall")
-    np.testing.assert_allclose(got, np.mean(list(off.values())), atol=1e-12)
-    got = metrics.balance_difference(*given, **weight)
-    np.testing.assert_allclose(got, metrics.equalized_odds_difference(*given, **weight))
+    *found, off_overall, plain, odds = run(data.y, data.score, data.group, weight=data.weight)
+  np.testing.assert_allclose(found, [*gaps.values(), max(gaps.values())], atol=1e-12)
+  np.testing.assert_allclose(off_overall, np.mean(list(off.values())), atol=1e-12)
+  np.testing.assert_allclose(plain, odds)
 
 
 def test_a_batch_is_its_softmax():
   data = aif360_figures.draw(1)
   flow = rfjax.Batch.from_arrays(data.x, data.y, data.group).fill(jnp.asarray(data.x[:, :2]))
   said = jax.nn.softmax(flow.logits)
-  for name in ("calibration_error", "calibration_gap", "balance_difference"):
-    measure = getattr(metrics, name)
-    np.testing.assert_allclose(measure(flow), measure(data.y, said, data.group), rtol=1e-5)
+  measures = (metrics.calibration_error, metrics.calibration_gap, metrics.balance_difference)
+  found = metric_programs.together(*((m, {}) for m in measures))(flow)
+  run = metric_programs.together(*((m, {"num_groups": flow.num_groups}) for m in measures))
+  for got, wanted in zip(found, run(data.y, said, data.group), strict=True):
+    np.testing.assert_allclose(got, wanted, rtol=1e-5)
 
 
 def test_empty_groups_are_named_and_left_out():

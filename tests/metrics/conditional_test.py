@@ -4,6 +4,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
 
@@ -15,6 +16,15 @@ SEEDS = aif360_figures.SEEDS
 parity = metrics.conditional_demographic_parity_difference
 disparity = metrics.conditional_demographic_disparity
 SETTINGS = list(itertools.product(("between_groups", "to_overall"), ("worst_case", "mean")))
+
+
+def measured(groups, controls, classes):
+  """The parity of each setting, and the disparity: a list of five, of one program."""
+  sizes = {"num_groups": groups, "num_controls": controls, "num_classes": classes}
+  return metric_programs.together(
+    *((parity, {"method": method, "agg": agg, **sizes}) for method, agg in SETTINGS),
+    (disparity, sizes),
+  )
 
 
 def draw(seed, rows, classes, soft):
@@ -70,20 +80,23 @@ def test_they_are_the_loops_of_their_definitions(classes, soft):
   for seed, rows in ((0, 90), (1, 14)):
     probs, member, group, control, weight = draw(seed, rows, classes, soft)
     given = (np.zeros(rows, int), probs if soft else probs.argmax(1), member if soft else group)
-    options = {"num_groups": 3, "num_classes": classes, "num_controls": 5, "weight": weight}
+    # Rows of no weight fill the fewer ones up, that one program takes both.
+    filled = [np.concatenate([v, v[np.zeros(90 - rows, int)]]) for v in (*given, control)]
     columns = [1] if classes == 2 else range(classes)
     with jax.enable_x64(True):
-      for method, agg in SETTINGS:
-        got = parity(*given, control=control, method=method, agg=agg, **options)
-        wanted = max(
-          parity_by_loops(probs[:, k], member, control, weight, 5, method, agg) for k in columns
-        )
-        np.testing.assert_allclose(got, wanted, atol=1e-12)
-        seen.add(float(got))
-      got = np.asarray(disparity(*given, control=control, **options)).reshape(3, -1)
+      *gaps, found = measured(3, 5, classes)(
+        *filled[:3], control=filled[3], weight=np.append(weight, np.zeros(90 - rows))
+      )
+    for (method, agg), got in zip(SETTINGS, gaps, strict=True):
+      wanted = max(
+        parity_by_loops(probs[:, k], member, control, weight, 5, method, agg) for k in columns
+      )
+      np.testing.assert_allclose(got, wanted, atol=1e-12)
+      seen.add(float(got))
+    found = found.reshape(3, -1)
     for column, k in enumerate(columns):
       wanted = disparity_by_loops(probs[:, k], member, control, weight, 5)
-      np.testing.assert_allclose(got[:, column], wanted, atol=1e-12)
+      np.testing.assert_allclose(found[:, column], wanted, atol=1e-12)
   assert len(seen) > 5
 
 
@@ -100,14 +113,13 @@ def test_fairlearn_agrees(seed):
     sample_params={"sample_weight": data.weight},
   )
   shares = np.bincount(data.control, weights=data.weight)
-  for method, agg in SETTINGS:
+  with jax.enable_x64(True):
+    found = measured(5, 3, 2)(
+      *(data.y, data.y_pred, data.group), control=data.control, weight=data.weight
+    )
+  for (method, agg), got in zip(SETTINGS, found[:-1], strict=True):
     theirs = np.asarray(frame.difference(method=method))
     wanted = theirs.max() if agg == "worst_case" else np.average(theirs, weights=shares)
-    with jax.enable_x64(True):
-      got = parity(
-        *(data.y, data.y_pred, data.group),
-        **{"control": data.control, "weight": data.weight, "method": method, "agg": agg},
-      )
     np.testing.assert_allclose(got, wanted, atol=1e-12)
 
 
@@ -116,8 +128,8 @@ def test_aif360_weighs_the_disparities_of_one_stratum_by_group(seed):
   data = aif360_figures.draw(seed)
   given, weight = (data.y, data.y_pred, data.group), data.weight
   with jax.enable_x64(True):
-    found = np.asarray(disparity(*given, control=0 * data.y, weight=weight))
-  shares = np.bincount(data.group, weights=weight) / weight.sum()
+    *_, found = measured(5, 3, 2)(*given, control=0 * data.y, weight=weight)
+  shares = np.bincount(data.group, weights=weight, minlength=5) / weight.sum()
   theirs = aif360_figures.figures()[str(seed)]
   wanted = theirs["conditional_demographic_disparity, each group as a stratum"]
   np.testing.assert_allclose(shares @ found, wanted, atol=1e-12)
@@ -126,11 +138,12 @@ def test_aif360_weighs_the_disparities_of_one_stratum_by_group(seed):
 def test_one_stratum_is_demographic_parity_and_disparities_sum_to_zero():
   data = aif360_figures.draw(3)
   given = (data.y, data.y_pred, data.group)
-  plain = metrics.demographic_parity_difference(*given)
-  for agg in ("worst_case", "mean"):
-    np.testing.assert_allclose(parity(*given, control=0 * data.y, agg=agg), plain, rtol=1e-6)
-  found = disparity(*given, control=data.control)
-  np.testing.assert_allclose(jnp.sum(found), 0, atol=1e-6)
+  of = metric_programs.program(metrics.demographic_parity_difference, num_groups=5, num_classes=2)
+  plain = of(*given)
+  run = measured(5, 3, 2)
+  np.testing.assert_allclose(run(*given, control=0 * data.y)[:2], [plain, plain], rtol=1e-6)
+  *_, found = run(*given, control=data.control)
+  np.testing.assert_allclose(np.sum(found), 0, atol=1e-6)
   assert np.abs(found).max() > 0.01
 
 
@@ -143,8 +156,8 @@ def test_what_the_control_feature_explains_is_fair():
   control, group, y_pred = np.array(list(table)).T
   weight = np.array(list(table.values()))
   y = 0 * group
-  np.testing.assert_allclose(parity(y, y_pred, group, control=control, weight=weight), 0, atol=1e-6)
-  found = disparity(y, y_pred, group, control=control, weight=weight)
+  gap, *_, found = measured(2, 2, 2)(y, y_pred, group, control=control, weight=weight)
+  np.testing.assert_allclose(gap, 0, atol=1e-6)
   np.testing.assert_allclose(found, [0, 0], atol=1e-6)
   assert float(metrics.demographic_parity_difference(y, y_pred, group, weight=weight)) > 0.25
 
@@ -153,10 +166,13 @@ def test_a_batch_is_its_arrays_and_padding_counts_nowhere():
   data = aif360_figures.draw(1)
   flow = rfjax.Batch.from_arrays(data.x, data.y, data.group).fill(jnp.asarray(data.x[:, :2]))
   rows = np.array([*range(200), 200, 200])
-  said, control = jnp.argmax(flow.logits, 1), data.control[rows % 200]
-  for measure in (parity, disparity):
-    wanted = measure(data.y, said, data.group, control=data.control)
-    np.testing.assert_allclose(measure(flow.take(rows), control=control), wanted, atol=1e-6)
+  said, control = np.asarray(flow.logits).argmax(1), data.control[rows % 200]
+  gap, *_, wanted = measured(5, 3, 2)(data.y, said, data.group, control=data.control)
+  of_batch = metric_programs.together(*((m, {"num_controls": 3}) for m in (parity, disparity)))
+  found = of_batch(flow.take(rows), control=control)
+  np.testing.assert_allclose(found[0], gap, atol=1e-6)
+  groups = flow.num_groups
+  np.testing.assert_allclose(found[1], wanted[:groups], atol=1e-6)
 
 
 def test_an_empty_cell_is_named_and_left_out():
@@ -212,6 +228,7 @@ def test_traced_codes_of_no_group_are_not_of_the_next_stratum():
   y_pred, control = np.array([1, 0, 1, 1, 0, 1]), np.array([0, 0, 1, 1, 0, 0])
   group = np.array([0, 1, 0, 1, 2, 2])  # of 2: the last two are of no group
   measure = jax.jit(lambda g: parity(y_pred, y_pred, g, control=control, num_groups=2, agg="mean"))
-  without = parity(y_pred[:4], y_pred[:4], group[:4], control=control[:4], agg="mean")
+  of = metric_programs.program(parity, num_groups=2, num_controls=2, num_classes=2, agg="mean")
+  without = of(y_pred[:4], y_pred[:4], group[:4], control=control[:4])
   # Strata are weighed by their rows that have a group.
   np.testing.assert_allclose(measure(group), without, rtol=1e-6)

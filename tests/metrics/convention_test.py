@@ -4,11 +4,11 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
 
 import aif360_figures
-import metric_programs
 from rfjax import metrics
 
 SEEDS, EDGES = aif360_figures.SEEDS, aif360_figures.EDGES
@@ -95,9 +95,7 @@ def test_aif360_agrees_also_where_cells_are_empty(name, options, theirs):
   for seed in (*SEEDS, *EDGES):
     data, wanted = aif360_figures.draw(seed), aif360_figures.figures()[str(seed)][theirs]
     with jax.enable_x64(True):
-      found = several(*cells)(
-        data.y, data.y_pred, (data.group > 0).astype(int), weight=data.weight
-      )
+      found = several(*cells)(data.y, data.y_pred, (data.group > 0).astype(int), weight=data.weight)
     got = found[AIF360.index((name, options, theirs))]
     np.testing.assert_allclose(got, wanted, atol=1e-12, err_msg=f"{seed}")
     met |= {"negative"} if wanted < 0 else set()

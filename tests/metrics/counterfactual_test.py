@@ -40,13 +40,18 @@ def measure(x, group, weight=None, predict=lambda x: x @ SLOPE, model=linear_mod
 def test_a_linear_model_changes_by_its_total_effect():
   effect = SLOPE[0] * A1 + SLOPE[1] * (A2 + B * A1)
   x, group, weight = made(0)
+  both = lambda x: jnp.stack([x @ SLOPE, 1 - x @ SLOPE], 1)
+  residual = lambda x: x[:, 1] - B * x[:, 0]
+
+  @jax.jit
+  def measured(x, group, weight):
+    of = lambda *more, **options: measure(x, group, *more, num_groups=2, **options)
+    return of(), of(weight), of(predict=both), of(predict=residual)
+
   with jax.enable_x64(True):
-    np.testing.assert_allclose(measure(x, group), abs(effect), rtol=1e-12)
-    np.testing.assert_allclose(measure(x, group, weight), abs(effect), rtol=1e-12)
-    both = lambda x: jnp.stack([x @ SLOPE, 1 - x @ SLOPE], 1)
-    np.testing.assert_allclose(measure(x, group, predict=both), abs(effect), rtol=1e-12)
-    residual = lambda x: x[:, 1] - B * x[:, 0]
-    np.testing.assert_allclose(measure(x, group, predict=residual), abs(A2), rtol=1e-12)
+    *total, direct = measured(x, group, weight)
+  np.testing.assert_allclose(total, [abs(effect)] * 3, rtol=1e-12)
+  np.testing.assert_allclose(direct, abs(A2), rtol=1e-12)
 
 
 def test_three_groups_by_mean_and_worst():
@@ -104,7 +109,7 @@ def test_a_padded_batch_and_gradients():
   of = lambda slope, *data: metrics.counterfactual_unfairness(
     predict(slope), *data, counterfactual=linear_model
   )
-  expected = of(jnp.asarray(SLOPE, jnp.float32), x, group)
+  expected = jax.jit(lambda x: of(jnp.asarray(SLOPE, jnp.float32), x, group))(x)
   value, slope = jax.jit(jax.value_and_grad(of))(jnp.asarray(SLOPE, jnp.float32), data)
   np.testing.assert_allclose(value, expected, rtol=1e-5)
   assert np.isfinite(slope).all() and slope.any()

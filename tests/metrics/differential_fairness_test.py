@@ -6,6 +6,7 @@ import os
 
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
 
@@ -36,14 +37,17 @@ def epsilon(probs, member, weight, concentration):
 @pytest.mark.parametrize("concentration", [1.0, 0.3, 7.0])
 @pytest.mark.parametrize("classes", [2, 3])
 def test_it_is_the_loop_over_pairs(classes, concentration):
+  sizes = {"num_groups": 4, "num_classes": classes}
   with jax.enable_x64(True):
     for seed in range(3):
       y, said, group, weight = draw(seed, classes)
       options = {"weight": weight, "concentration": concentration}
-      found = metrics.differential_fairness(y, said, group, **options)
+      found, grown = metric_programs.together(
+        (metrics.differential_fairness, sizes),
+        (metrics.differential_fairness_bias_amplification, sizes),
+      )(y, said, group, **options)
       of = lambda codes: epsilon(np.eye(classes)[codes], np.eye(4)[group], weight, concentration)
       np.testing.assert_allclose(found, of(said), rtol=1e-12)
-      grown = metrics.differential_fairness_bias_amplification(y, said, group, **options)
       np.testing.assert_allclose(grown, of(said) - of(y), rtol=1e-12, atol=1e-12)
 
 
@@ -133,5 +137,6 @@ def test_adult_by_sex_and_race():
 def test_the_bound_of_intersections_holds_for_each_attribute():
   for seed in range(3):
     y, said, group, weight = draw(seed)
-    of = lambda group: metrics.differential_fairness(y, said, group, weight=weight, concentration=0)
+    run = metric_programs.program(metrics.differential_fairness, num_groups=4, num_classes=2)
+    of = lambda group: run(y, said, group, weight=weight, concentration=0.0)
     assert of(group // 2) <= of(group) and of(group % 2) <= of(group)

@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
 
@@ -79,11 +80,12 @@ def test_it_has_its_limits_in_float32():
 
 def test_what_lies_between_and_within_groups_adds_up():
   y, _, probs, group, weight = draw(2)
+  of_rows = metric_programs.program(metrics.generalized_entropy)
+  of_groups = metric_programs.program(metrics.between_group_generalized_entropy, num_groups=3)
   with jax.enable_x64(True):
     for alpha in ALPHAS:
       run = lambda of, *more: of(y, probs[:, 1], *more, weight=weight, alpha=alpha)
-      whole = run(metrics.generalized_entropy)
-      between = run(metrics.between_group_generalized_entropy, group)
+      whole, between = run(of_rows), run(of_groups, group)
       benefit, within = probs[:, 1] - y + 1, 0.0
       for g in range(3):
         mine = weight * (group == g)
@@ -114,8 +116,8 @@ def test_soft_groups_share_their_rows():
   split[3][0] = 0
   split[3][[1, -1]] /= 2
   with jax.enable_x64(True):
-    found = metrics.between_group_generalized_entropy(y, p, member, weight=weight)
-    expected = metrics.between_group_generalized_entropy(*split[:3], weight=split[3])
+    run = metric_programs.program(metrics.between_group_generalized_entropy, num_groups=3)
+    found, expected = run(y, p, member, weight=weight), run(*split[:3], weight=split[3])
   np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 

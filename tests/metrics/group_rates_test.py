@@ -1,7 +1,10 @@
 """Every statistic by group against a loop over rows, and how groups are compared."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
 
@@ -66,24 +69,36 @@ def test_the_names_are_those_of_the_table():
   assert all(repr(name) in str(error.value) for name in STATISTICS)
 
 
-@pytest.mark.filterwarnings("ignore:.* counts; such a rate")
+@functools.cache
+def drawn_and_measured(classes, groups, soft):
+  """What is drawn, and each statistic of it with its values and whether they are valid."""
+  y, probs, hard, member, codes, weight = draw(classes + groups, classes, groups, soft)
+  said, group = (probs, member) if soft else (hard, codes)
+
+  @jax.jit
+  def measured(y, said, group, weight):
+    options = {"num_classes": classes, "num_groups": groups, "weight": weight}
+    found = {name: metrics.group_rates(name, y, said, group, **options) for name in STATISTICS}
+    return {name: (*rate, rate.value, rate.valid) for name, rate in found.items()}
+
+  with jax.enable_x64(True):
+    found = jax.device_get(measured(y, said, group, weight))
+  return (y, probs, member, weight), found
+
+
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize(("classes", "groups"), [(2, 2), (2, 4), (3, 3)])
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_the_sums_are_those_of_a_loop(statistic, classes, groups, soft):
-  with jax.enable_x64(True):
-    y, probs, hard, member, codes, weight = draw(classes + groups, classes, groups, soft)
-    said, group = (probs, member) if soft else (hard, codes)
-    rates = metrics.group_rates(
-      statistic, y, said, group, num_classes=classes, num_groups=groups, weight=weight
-    )
-    hits, size = by_loop(statistic, y, probs, member, weight)
-    np.testing.assert_allclose(rates.hits, hits, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(rates.size, size, rtol=1e-12, atol=1e-12)
-    np.testing.assert_array_equal(rates.valid, size > 0)
-    known = size > 0
-    np.testing.assert_allclose(rates.value[known], hits[known] / size[known], rtol=1e-12)
-    assert (rates.value[~known] == 0).all()
+  drawn, found = drawn_and_measured(classes, groups, soft)
+  hits, size, value, valid = found[statistic]
+  wanted_hits, wanted_size = by_loop(statistic, *drawn)
+  np.testing.assert_allclose(hits, wanted_hits, rtol=1e-12, atol=1e-12)
+  np.testing.assert_allclose(size, wanted_size, rtol=1e-12, atol=1e-12)
+  known = wanted_size > 0
+  np.testing.assert_array_equal(valid, known)
+  np.testing.assert_allclose(value[known], wanted_hits[known] / wanted_size[known], rtol=1e-12)
+  assert (value[~known] == 0).all()
 
 
 @pytest.mark.filterwarnings("ignore:.* counts; such a rate")
@@ -92,7 +107,8 @@ def test_differences_and_ratios_of_several_rates(method):
   with jax.enable_x64(True):
     y, probs, _, member, _, weight = draw(1, 2, 4, True)
     names = ("true_positive_rate", "precision")
-    rates = [metrics.group_rates(name, y, probs, member, weight=weight) for name in names]
+    run = metric_programs.together(*((metrics.group_rates, {"statistic": n}) for n in names))
+    rates = run(y_true=y, y_pred=probs, group=member, weight=weight)
     apart, folded = [], []
     for name in names:
       hits, size = by_loop(name, y, probs, member, weight)
@@ -137,8 +153,11 @@ def test_a_batch_and_its_arrays_agree():
   data = rfjax.Batch.from_arrays(np.zeros((len(y), 1)), y, codes, num_classes=3)
   flow = data.fill(jnp.log(jnp.asarray(probs, jnp.float32)))
   for soft, said in ((True, probs.astype(np.float32)), (False, probs.argmax(1))):
-    a = metrics.group_rates("selection_rate", flow, soft=soft)
-    b = metrics.group_rates("selection_rate", y, said, codes, num_classes=3)
+    rate, sizes = {"statistic": "selection_rate"}, {"num_classes": 3, "num_groups": 3}
+    a = metric_programs.program(metrics.group_rates, **rate, soft=soft)(y_true=flow)
+    b = metric_programs.program(metrics.group_rates, **rate, **sizes)(
+      y_true=y, y_pred=said, group=codes
+    )
     np.testing.assert_allclose(a.value, b.value, rtol=1e-5)
 
 
@@ -148,10 +167,9 @@ def test_counts_by_cell_are_the_sums_over_rows(classes, groups):
   """Rows that count whole are summed by cell; with weights of 1 they are summed row by row."""
   rng = np.random.default_rng(0)
   y, said, group = (rng.integers(k, size=300) for k in (classes, classes, groups))
-  y, said, group = (jnp.asarray(v, jnp.int32) for v in (y, said, group))
   # Traced codes that are out of range are of no class, and of no group.
-  y, said, group = y.at[:3].set(classes), said.at[2:5].set(-1), group.at[9:12].set(-1)
-  y, said, group = y.at[0].set(classes + 3), said.at[4].set(-5), group.at[20:22].set(groups)
+  y[:3], said[2:5], group[9:12] = classes, -1, -1
+  y[0], said[4], group[20:22] = classes + 3, -5, groups
 
   @jax.jit
   def both(y, said, group, *weight):
@@ -168,5 +186,8 @@ def test_counts_by_cell_are_the_sums_over_rows(classes, groups):
 def test_more_rows_are_counted_than_float32_counts_one_by_one():
   rows = 2**24 + 100_000
   y, y_pred = np.zeros(rows, np.int8), np.ones(rows, np.int8)
-  rate = metrics.group_rates("selection_rate", y, y_pred, y, num_groups=1, num_classes=2)
+  run = metric_programs.program(
+    metrics.group_rates, statistic="selection_rate", num_groups=1, num_classes=2
+  )
+  rate = run(y_true=y, y_pred=y_pred, group=y, weight=np.ones(rows, bool))
   np.testing.assert_allclose(rate.size, rows, rtol=1e-6)

@@ -36,7 +36,8 @@ def test_intervals_are_those_of_bootstrap():
   table = metrics.group_table(padded, statistics=names, key=key, draws=60, confidence=0.9)
   assert dict(table.sizes) == {"group": 3, "class": 3}
   run = lambda data, weight: [metrics.group_rates(name, data, weight=weight) for name in names]
-  found = metrics.bootstrap(run, flow, key=key, draws=60, confidence=0.9)
+  bootstrap = jax.jit(lambda flow: metrics.bootstrap(run, flow, key=key, draws=60, confidence=0.9))
+  found = jax.device_get(bootstrap(flow))
   for name, low, high, value in zip(names, found.low, found.high, found.estimate, strict=True):
     for column, expected in ((f"{name}_low", low), (f"{name}_high", high), (name, value)):
       shown = table[column].values.reshape(3, -1)[:2]

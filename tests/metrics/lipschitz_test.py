@@ -50,7 +50,9 @@ def test_a_linear_model_keeps_the_norm_of_its_slope_and_nothing_less():
   x = rng.uniform(-0.5, 0.5, size=(40, 2))
   x[1] = x[0] + slope / 2  # along the slope, where the bound is sharp
   said = 0.5 + x @ slope
-  of = lambda limit: metrics.lipschitz_violation(x, said, key=KEY, lipschitz=limit, pairs=20_000)
+  of = jax.jit(
+    lambda limit: metrics.lipschitz_violation(x, said, key=KEY, lipschitz=limit, pairs=20_000)
+  )
   assert float(of(0.5 + 1e-6)) == 0
   least = 0.01 * 0.25  # of the two rows along the slope, 1/4 apart
   worst = all_pairs(x, np.stack([1 - said, said], 1), np.ones(40), 0.49)[0].max()

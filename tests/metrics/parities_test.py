@@ -4,11 +4,11 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
 
 import aif360_figures
-import metric_programs
 from rfjax import metrics
 
 METHODS = ("between_groups", "to_overall")

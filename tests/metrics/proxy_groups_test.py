@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
 
@@ -110,12 +111,18 @@ def sample(seed, n, gap):
 @pytest.mark.parametrize(("gap", "unbiased"), [(0.0, True), (0.2, False)])
 def test_conditional_independence_makes_the_weighted_estimator_unbiased(gap, unbiased):
   n, errors = 4000, []
+
+  @jax.jit
+  def measured(said, given, z):
+    sizes = {"num_classes": 2}
+    rates = metrics.group_rates("selection_rate", said, said, z, num_groups=2, **sizes).value
+    weighted = metrics.weighted_estimator(said, said, given, **sizes)
+    return rates, weighted, metrics.proxy_bias(said, said, given, true_group=z, **sizes)
+
   for seed in range(30):
     given, z, said = sample(seed, n, gap)
-    rates = metrics.group_rates("selection_rate", said, said, z).value[:, 0]
-    true = rates[1] - rates[0]
-    errors.append(float(metrics.weighted_estimator(said, said, given)[1] - true))
-    audit = metrics.proxy_bias(said, said, given, true_group=z)
+    rates, weighted, audit = jax.device_get(measured(said, given, z))
+    errors.append(float(weighted[1] - (rates[1, 0] - rates[0, 0])))
     np.testing.assert_allclose(audit.total[1], errors[-1], atol=1e-12)
   standard_error = np.std(errors) / np.sqrt(len(errors))
   assert standard_error < 3e-3
@@ -190,15 +197,18 @@ def test_a_batch_brings_its_proxies_and_its_true_groups():
   filled = data.fill(jnp.eye(2)[said]).replace(group=jnp.asarray(given))
   padded = filled.take(jnp.append(jnp.arange(40), jnp.array([50, 50])))
   first = lambda v: v[:40]
-  arrays = metrics.proxy_bias(first(said), first(said), first(given), true_group=first(z))
-  jax.tree.map(
-    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), metrics.proxy_bias(padded), arrays
-  )
-  found = metrics.threshold_estimator(padded, threshold=0.7)
-  wanted = metrics.threshold_estimator(first(said), first(said), first(given), threshold=0.7)
+  bias, found, soft, hard = metric_programs.together(
+    (metrics.proxy_bias, {}),
+    (metrics.threshold_estimator, {"threshold": 0.7}),
+    (metrics.weighted_estimator, {"soft": True}),
+    (metrics.weighted_estimator, {}),
+  )(padded)
+  arrays, run = (first(said), first(said), first(given)), metric_programs.program
+  wanted = run(metrics.proxy_bias, num_classes=2)(*arrays, true_group=first(z))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-12), bias, wanted)
+  wanted = run(metrics.threshold_estimator, num_classes=2)(*arrays, threshold=0.7)
   np.testing.assert_allclose(found, wanted, atol=1e-12)
-  soft = metrics.weighted_estimator(padded, soft=True)
-  assert 0 < soft[1] < metrics.weighted_estimator(padded)[1]
+  assert 0 < soft[1] < hard[1]
 
 
 def test_a_group_that_nobody_is_taken_for_has_no_disparity():

@@ -4,8 +4,10 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
+from scipy.special import logit
 from scipy.stats import gaussian_kde, ks_2samp, wasserstein_distance
 
 import rfjax
@@ -37,7 +39,8 @@ ORACLES = {"ks_distance": ks, "abcc": wasserstein_distance, "abpc": abpc}
 
 
 def compiled(measure, groups):
-  return jax.jit(lambda y, s, g, w: measure(y, s, g, num_groups=groups, weight=w))
+  run = metric_programs.program(measure, num_groups=groups)
+  return lambda y, s, g, w: run(y, s, g, weight=w)
 
 
 NAMED = pytest.mark.parametrize("measure", MEASURES, ids=lambda m: m.__name__)
@@ -78,31 +81,35 @@ def test_the_largest_over_classes_and_soft_groups():
 def test_unweighted_distance_is_scipys_statistic():
   scores, group, _ = draw(2, groups=2)
   expected = ks_2samp(scores[group == 0], scores[group == 1]).statistic
-  np.testing.assert_allclose(metrics.ks_distance(group, scores, group), expected, rtol=1e-6)
+  run = metric_programs.program(metrics.ks_distance, num_groups=2)
+  np.testing.assert_allclose(run(group, scores, group), expected, rtol=1e-6)
 
 
 def test_it_is_the_parity_difference_of_thresholds():
   scores, group, _ = draw(3, groups=2)
   y, grid = np.zeros(70, int), np.arange(-0.05, 1, 0.1)
-  of = jax.jit(lambda hard: metrics.demographic_parity_difference(y, hard, group, num_classes=2))
-  gaps = [float(of((scores > t).astype(int))) for t in grid]
-  np.testing.assert_allclose(metrics.ks_distance(y, scores, group), max(gaps), rtol=1e-6)
-  np.testing.assert_allclose(metrics.abcc(y, scores, group), 0.1 * sum(gaps[1:]), rtol=1e-5)
+  of = metric_programs.program(metrics.demographic_parity_difference, num_groups=2, num_classes=2)
+  gaps = [float(of(y, (scores > t).astype(int), group)) for t in grid]
+  largest, area = metric_programs.together(
+    *((measure, {"num_groups": 2}) for measure in (metrics.ks_distance, metrics.abcc))
+  )(y, scores, group)
+  np.testing.assert_allclose(largest, max(gaps), rtol=1e-6)
+  np.testing.assert_allclose(area, 0.1 * sum(gaps[1:]), rtol=1e-5)
 
 
 @NAMED
 def test_a_padded_batch_empty_groups_and_equal_scores(measure):
   scores, group, _ = draw(4, groups=2)
-  logits = jnp.stack([jnp.zeros(70), jax.scipy.special.logit(jnp.clip(scores, 0.01, 0.99))], 1)
-  flow = rfjax.Batch.from_arrays(np.zeros((70, 1)), group, group).fill(logits)
+  logits = np.stack([np.zeros(70), logit(np.clip(scores, 0.01, 0.99))], 1).astype(np.float32)
+  flow = rfjax.Batch.from_arrays(np.zeros((70, 1)), group, group).fill(jnp.asarray(logits))
   padded = flow.take(jnp.asarray([70, *range(70), 70]))
-  plain = measure(group, np.clip(scores, 0.01, 0.99).astype(np.float32), group)
+  run = compiled(measure, 2)
+  plain = run(group, np.clip(scores, 0.01, 0.99).astype(np.float32), group, np.ones(70))
   np.testing.assert_allclose(jax.jit(measure)(padded), plain, rtol=1e-4)
   with pytest.warns(UserWarning, match="no row in group 1 counts") as caught:
     found = measure([0] * 4, [0.1, 0.2, 0.2, 0.1], [0, 0, 2, 2])
   assert caught[0].filename == __file__
   np.testing.assert_allclose(found, 0, atol=1e-6)
-  run = compiled(measure, 2)
   of = lambda *rest: float(run(np.zeros(4, int), *map(np.asarray, rest), np.ones(4)))
   assert of([0.5] * 4, [0, 0, 1, 1]) == of([0.1, 0.2, 0.3, 0.4], [0] * 4) == 0
   far = of([0.25, 0.25, 0.75, 0.75], [0, 0, 1, 1])

@@ -1,7 +1,10 @@
 """The worst group's accuracy and losses over a bound, against loops, fairlearn and scikit-learn."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import metric_programs
 import numpy as np
 import pytest
 
@@ -25,7 +28,33 @@ def means(values, keys, weight):
   return [total / size for total, size in sums.values() if size > 0]
 
 
-@pytest.mark.filterwarnings("ignore:.* counts; such a rate")
+AGGREGATES = ("worst_case", "sum")
+
+
+@functools.cache
+def measured(classes, losses):
+  """The worst group, its worst class, and violations [loss, aggregate, bound], as one program."""
+
+  @jax.jit
+  def run(y, said, group, weight, bounds):
+    options = {"num_groups": 4, "num_classes": classes, "weight": weight}
+    violation = lambda bound, **how: metrics.bounded_group_loss_violation(
+      y, said, group, bound=bound, **how, **options
+    )
+    worst = metrics.worst_group_accuracy(y, said, group, **options)
+    each = metrics.worst_group_accuracy(y, said, group, **options, per_class=True)
+    return (
+      worst,
+      each,
+      [
+        [jax.vmap(functools.partial(violation, loss=loss, agg=agg))(b) for agg in AGGREGATES]
+        for loss, b in zip(losses, bounds, strict=True)
+      ],
+    )
+
+  return run
+
+
 @pytest.mark.parametrize(("classes", "soft"), [(2, False), (2, True), (3, False), (3, True)])
 def test_they_are_the_loops_of_their_definitions(classes, soft):
   for seed, rows in ((0, 60), (1, 9)):
@@ -35,22 +64,21 @@ def test_they_are_the_loops_of_their_definitions(classes, soft):
     weight[:3] = 0
     probs = rng.dirichlet(np.ones(classes), rows) if soft else np.eye(classes)[hard]
     said, of_label = probs if soft else hard, probs[np.arange(rows), y]
-    options = {"num_groups": 4, "num_classes": classes, "weight": weight}
+    kinds = tuple(LOSSES) if soft else ("square", "zero_one")
+    losses = [np.array(means(LOSSES[loss](of_label), group, weight)) for loss in kinds]
+    bounds = np.array([(0, np.median(found), 9) for found in losses])
+    # Rows of no weight fill the fewer ones up, that one program takes both.
+    filled = [np.concatenate([v, v[np.zeros(60 - rows, int)]]) for v in (y, said, group)]
+    filled.append(np.append(weight, np.zeros(60 - rows)))
     with jax.enable_x64(True):
-      got = metrics.worst_group_accuracy(y, said, group, **options)
-      each = metrics.worst_group_accuracy(y, said, group, **options, per_class=True)
-      np.testing.assert_allclose(got, min(means(of_label, group, weight)), atol=1e-12)
-      cells = list(zip(group, y, strict=True))
-      np.testing.assert_allclose(each, min(means(of_label, cells, weight)), atol=1e-12)
-      for loss in LOSSES if soft else ("square", "zero_one"):
-        losses = np.array(means(LOSSES[loss](of_label), group, weight))
-        for bound in (0, float(np.median(losses)), 9):
-          excess = np.maximum(losses - bound, 0)
-          for agg, wanted in (("worst_case", excess.max()), ("sum", excess.sum())):
-            got = metrics.bounded_group_loss_violation(
-              y, said, group, bound=bound, loss=loss, agg=agg, **options
-            )
-            np.testing.assert_allclose(got, wanted, atol=1e-12)
+      worst, each, found = jax.device_get(measured(classes, kinds)(*filled, bounds))
+    np.testing.assert_allclose(worst, min(means(of_label, group, weight)), atol=1e-12)
+    cells = list(zip(group, y, strict=True))
+    np.testing.assert_allclose(each, min(means(of_label, cells, weight)), atol=1e-12)
+    for of_group, limits, (largest, total) in zip(losses, bounds, found, strict=True):
+      excess = np.maximum(of_group - limits[:, None], 0)
+      np.testing.assert_allclose(largest, excess.max(1), atol=1e-12)
+      np.testing.assert_allclose(total, excess.sum(1), atol=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pandas, which fairlearn calls
@@ -70,13 +98,16 @@ def test_fairlearn_and_scikit_learn_agree(seed):
   moment = BoundedGroupLoss(SquareLoss(0, 1), upper_bound=0.2)
   moment.load_data(data.x, data.y, sensitive_features=group)
   square = np.asarray(moment.gamma(lambda x: score))
-  violation = metrics.bounded_group_loss_violation
+  violation, sizes = metrics.bounded_group_loss_violation, {"num_groups": 5, "num_classes": 2}
+  of_rows = metric_programs.program(metrics.worst_group_accuracy, **sizes)
+  of_losses = metric_programs.program(violation, bound=0, **sizes)
+  of_squares = metric_programs.program(violation, bound=0.2, loss="square", **sizes)
   with jax.enable_x64(True):
-    got = metrics.worst_group_accuracy(data.y, data.y_pred, group, weight=data.weight)
+    got = of_rows(data.y, data.y_pred, group, weight=data.weight)
     np.testing.assert_allclose(got, accuracy.group_min(), atol=1e-12)
-    got = violation(data.y, score, group, bound=0, weight=data.weight)
+    got = of_losses(data.y, score, group, weight=data.weight)
     np.testing.assert_allclose(got, losses.group_max(), atol=1e-12)
-    got = violation(data.y, score, group, bound=0.2, loss="square")
+    got = of_squares(data.y, score, group)
     np.testing.assert_allclose(got, max((square - 0.2).max(), 0), atol=1e-12)
 
 
@@ -85,13 +116,16 @@ def test_a_batch_is_its_softmax_for_losses_and_its_largest_logit_for_errors():
   flow = rfjax.Batch.from_arrays(data.x, data.y, data.group).fill(jnp.asarray(data.x[:, :2]))
   said, group = jax.nn.softmax(flow.logits), data.group
   violation = metrics.bounded_group_loss_violation
-  for loss, p in (("log", said), ("square", said), ("zero_one", jnp.argmax(said, 1))):
-    a = violation(flow, bound=0.1, loss=loss)
-    np.testing.assert_allclose(a, violation(data.y, p, group, bound=0.1, loss=loss), rtol=1e-5)
-  lowest = metrics.worst_group_accuracy(flow)
-  np.testing.assert_allclose(
-    violation(flow, bound=0, loss="zero_one"), 1 - float(lowest), rtol=1e-5
-  )
+  *found, none_bound, lowest = metric_programs.together(
+    *((violation, {"bound": 0.1, "loss": loss}) for loss in LOSSES),
+    (violation, {"bound": 0, "loss": "zero_one"}),
+    (metrics.worst_group_accuracy, {}),
+  )(flow)
+  sizes = {"bound": 0.1, "num_groups": flow.num_groups, "num_classes": 2}
+  for got, loss, p in zip(found, LOSSES, (said, said, np.asarray(said).argmax(1)), strict=True):
+    wanted = metric_programs.program(violation, loss=loss, **sizes)(data.y, p, group)
+    np.testing.assert_allclose(got, wanted, rtol=1e-5)
+  np.testing.assert_allclose(none_bound, 1 - float(lowest), rtol=1e-5)
 
 
 def test_empty_groups_are_named_and_left_out():
