@@ -13,7 +13,7 @@ from rfjax.core import _check
 Array = jax.Array
 
 
-def _on_device(values: np.ndarray) -> Array:
+def _on_device(values: ArrayLike) -> Array:
   """A copy on the device, without the program that jnp.asarray compiles for each shape."""
   return jax.device_put(np.array(values))
 
