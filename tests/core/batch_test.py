@@ -208,3 +208,12 @@ def test_what_is_not_known_yet_says_so(data, name):
 
 def test_require_returns_the_batch(filled):
   assert filled.require("cost", "group") is filled
+
+
+def test_what_happens_to_the_given_arrays_later_changes_nothing():
+  room = np.zeros(32 * 4 + 16, np.float32)  # an array where a device would not need a copy
+  start = -room.ctypes.data % 64 // 4
+  x = room[start : start + 32 * 4].reshape(32, 4)
+  data = Batch.from_arrays(x, np.arange(32) % 2)
+  x[:] = 1
+  assert not np.asarray(data.x).any()
