@@ -17,9 +17,9 @@ def _beta_table(alpha: float) -> np.ndarray:
 
   JAX draws it by a loop of unknown length, which many runs on many devices cannot share.
   """
-  from scipy import stats
+  from scipy import special
 
-  return stats.beta.ppf((np.arange(_QUANTILES) + 0.5) / _QUANTILES, alpha, alpha)
+  return special.betaincinv(alpha, alpha, (np.arange(_QUANTILES) + 0.5) / _QUANTILES)
 
 
 def _partners(batch: Batch, key: jax.Array) -> jax.Array:
