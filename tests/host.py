@@ -57,3 +57,10 @@ def transform(t, *batches, key):
   """`rfjax.transform` of each data set, as one program, to which their values are known."""
   batches = on_device(batches)
   return run(lambda key: [rfjax.transform(t, batch, key=key) for batch in batches], key)
+
+
+def at_rates(make, rates, batch, *, key):
+  """Noisy data of each rate, which Python knows, as one program."""
+  batch = on_device(batch)
+  noisy = lambda key: {rate: rfjax.transform(make(rate), batch, key=key) for rate in rates}
+  return run(noisy, key)

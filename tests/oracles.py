@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rfjax import metrics
 from rfjax.architectures import Network
 
 KEY = jax.random.key(0)
@@ -28,6 +29,19 @@ def update(method, flow, state, epoch=99):
   extra = {"key": KEY, "step": 0, "forward": None}
   act = lambda flow, state, epoch: method.update(flow, state, None, epoch=epoch, **extra)
   return jax.jit(act)(flow, state, epoch)
+
+
+def precision_after(method, *flows):
+  """The penalty after an update on each flow, and precision's numerators and denominators."""
+
+  @jax.jit
+  def run(*flows):
+    state = start(method, flows[0])
+    for flow in flows:
+      out, state = method.update(flow, state, None, key=KEY, step=0, epoch=0, forward=None)
+    return out.penalty, [metrics.group_rates("precision", flow, soft=True) for flow in flows]
+
+  return jax.device_get(run(*flows))
 
 
 def shuffled_orders(rng, epochs, rows, batch):

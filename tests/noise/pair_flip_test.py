@@ -78,10 +78,8 @@ SHARES = [0.0, 0.1, 0.29, 0.57, 1.0]
 
 @functools.cache
 def exact():
-  """Noisy data of each rate."""
-  clean = host.on_device(dataset(1000, 10))
   make = lambda rate: noise.pair_flip(rate, exact_count=True)
-  return host.run(lambda key: {r: rfjax.transform(make(r), clean, key=key) for r in SHARES}, KEY)
+  return host.at_rates(make, SHARES, dataset(1000, 10), key=KEY)
 
 
 @pytest.mark.parametrize("rate", SHARES)

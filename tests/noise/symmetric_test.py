@@ -80,10 +80,8 @@ RATES = [0.0, 0.1, 0.29, 0.57, 1.0]
 
 @functools.cache
 def exact():
-  """Noisy data of each rate."""
-  clean = host.on_device(dataset(1000, 10))
   make = lambda rate: noise.symmetric(rate, exact_count=True)
-  return host.run(lambda key: {r: rfjax.transform(make(r), clean, key=key) for r in RATES}, KEY)
+  return host.at_rates(make, RATES, dataset(1000, 10), key=KEY)
 
 
 @pytest.mark.parametrize("rate", RATES)
