@@ -13,7 +13,7 @@ from rfjax.core import _check
 Array = jax.Array
 
 
-def _on_device(values: ArrayLike) -> Array:
+def on_device(values: ArrayLike) -> Array:
   """A copy on the device, without the program that jnp.asarray compiles for each shape."""
   return jax.device_put(np.array(values))
 
@@ -136,7 +136,7 @@ class Batch:
       (3, 2, 2)
     """
     traced = _check.traced(x, y, group)
-    xp, put = (jnp, jnp.asarray) if traced else (np, _on_device)
+    xp, put = (jnp, jnp.asarray) if traced else (np, on_device)
     check = _check.shapes if traced else _check.data
     checked = check(x, y, group, num_classes, num_groups)
     features, labels, group, num_classes, num_groups = checked

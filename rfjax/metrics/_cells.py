@@ -1,5 +1,6 @@
 """The kernel of the measures: numerators and denominators by group, divided last and safely."""
 
+import functools
 import math
 import sys
 import warnings
@@ -114,14 +115,25 @@ def rate(
   The warning points at the caller of the measure, and names a group by `place`.
   """
   if isinstance(statistic, str):
-    statistic, rows = STATISTICS[statistic], _counted(rows)
-  sums = [
-    group_sum(rows.weight[:, None] * counts, rows.group, rows.num_groups)
-    for counts in statistic.counts(rows)
-  ]
+    # Programs are of what is counted, whoever asks; the name is for a message about classes.
+    nameless = rows if rows.num_classes is None else rows.replace(measure="")
+    found, statistic = _named(_counted(nameless), statistic), STATISTICS[statistic]
+  else:
+    found = _sums(rows, statistic)
   if warn:
-    warn_empty(rows, statistic.over, sums[1], place)
-  return Rate(*sums)
+    warn_empty(rows, statistic.over, found.size, place)
+  return found
+
+
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def _named(rows: Rows, statistic: str) -> Rate:
+  """One program, where a measure outside of jit would be thirty."""
+  return _sums(rows, STATISTICS[statistic])
+
+
+def _sums(rows: Rows, statistic: Statistic) -> Rate:
+  mass = lambda counts: group_sum(rows.weight[:, None] * counts, rows.group, rows.num_groups)
+  return Rate(*map(mass, statistic.counts(rows)))
 
 
 def _counted(rows: Rows) -> Rows:
@@ -136,8 +148,11 @@ def _counted(rows: Rows) -> Rows:
     return rows
   # Traced codes may be of no class: those below 0, and those above, keep a place of their own.
   shape = (rows.num_groups, rows.num_classes + 2, rows.num_classes + 2)
-  if math.prod(shape) >= rows.y.size:
-    return rows
+  return rows if math.prod(shape) >= rows.y.size else _tally(rows, shape)
+
+
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def _tally(rows: Rows, shape: tuple[int, int, int]) -> Rows:
   place = lambda codes: jnp.clip(codes, -1, rows.num_classes) + 1
   cell = (rows.group * shape[1] + place(rows.y)) * shape[2] + place(rows.y_pred)
   # Whole numbers, since float32 stops counting at 2**24.
@@ -145,7 +160,7 @@ def _counted(rows: Rows) -> Rows:
     rows.weight.dtype
   )
   group, y, y_pred = (jnp.asarray(axis.ravel(), jnp.int32) for axis in np.indices(shape))
-  return rows._replace(y=y - 1, y_pred=y_pred - 1, group=group, weight=weight)
+  return rows.replace(y=y - 1, y_pred=y_pred - 1, group=group, weight=weight)
 
 
 def warn_empty(

@@ -21,10 +21,10 @@ def _cells(rows: Rows, control: Any, num_controls: int | None) -> tuple[Rows, in
     # A code of no group must not become one of the next stratum.
     known = (rows.group >= 0) & (rows.group < groups)
     cell = jnp.where(known, strata * groups + rows.group, count * groups)
-    return rows._replace(group=cell, num_groups=count * groups), count
+    return rows.replace(group=cell, num_groups=count * groups), count
   one_hot = jax.nn.one_hot(strata, count, dtype=rows.group.dtype)
   member = (one_hot[:, :, None] * rows.group[:, None, :]).reshape(len(rows.y), -1)
-  return rows._replace(group=member, num_groups=count * groups), count
+  return rows.replace(group=member, num_groups=count * groups), count
 
 
 def _by_stratum(cells: Rate, num_strata: int) -> Rate:

@@ -122,4 +122,4 @@ def differential_fairness_bias_amplification(
   name = "differential_fairness_bias_amplification"
   rows = read(name, y_true, y_pred, group, num_groups, num_classes, weight, soft)
   said = _epsilon(rate(rows, "selection_rate"), concentration)
-  return said - _epsilon(rate(rows._replace(y_pred=rows.y), "selection_rate"), concentration)
+  return said - _epsilon(rate(rows.replace(y_pred=rows.y), "selection_rate"), concentration)

@@ -1,5 +1,6 @@
 """Gaps between groups: comparisons of their rates, and the worst of many."""
 
+import functools
 from collections.abc import Callable
 from typing import Literal, NamedTuple, get_args
 
@@ -65,13 +66,18 @@ class Gap(NamedTuple):
     """Compares the valid groups by each rate and class, and aggregates, []."""
     _check.choice("method", method, get_args(Method))
     _check.choice("agg", agg, get_args(Aggregate))
-    gaps = jnp.stack([self.of_classes(rate, method) for rate in rates])
-    return self.worst(jnp.mean(gaps, axis=0) if agg == "mean" else gaps)
+    return _compared(self, rates, method, agg)
 
   def of_classes(self, by_group: Rate, method: Method) -> jax.Array:
     """Compares the valid groups by each class, [K]."""
     enough = jnp.sum(by_group.valid, axis=0) >= 2
     return jnp.where(enough, self.compare(by_group, method), self.equal)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 3), inline=True)
+def _compared(gap: Gap, rates: tuple[Rate, ...], method: Method, agg: Aggregate) -> jax.Array:
+  gaps = jnp.stack([gap.of_classes(rate, method) for rate in rates])
+  return gap.worst(jnp.mean(gaps, axis=0) if agg == "mean" else gaps)
 
 
 DIFFERENCE = Gap(_difference, 0.0, _worst)

@@ -92,7 +92,7 @@ def group_table(
   intervals = None
   if key is not None:
     measure = lambda _, weight: {
-      name: _with_all(rate(rows._replace(weight=weight), name)) for name in statistics
+      name: _with_all(rate(rows.replace(weight=weight), name)) for name in statistics
     }
     data = y_true if isinstance(y_true, Batch) else rows.y
     options: dict[str, Any] = {"draws": draws, "confidence": confidence, "weight": rows.weight}

@@ -148,7 +148,7 @@ def threshold_estimator(
   """
   rows = read("threshold_estimator", y_true, y_pred, group, num_groups, num_classes, weight, soft)
   _check_options(rows, statistic, reference)
-  taken = rows._replace(group=_assigned(_membership(rows), threshold))
+  taken = rows.replace(group=_assigned(_membership(rows), threshold))
   return _compared(rate(taken, statistic), reference)
 
 
@@ -220,9 +220,9 @@ def proxy_bias(
   _check_options(rows, statistic, reference)
   likely, true = _membership(rows), _true(y_true, true_group, rows)
   known = jnp.any(true > 0, axis=1) & jnp.any(likely != 0, axis=1)
-  rows = rows._replace(weight=rows.weight * known)
+  rows = rows.replace(weight=rows.weight * known)
   taken = likely if threshold is None else _assigned(likely, threshold)
-  of = lambda member: rate(rows._replace(group=member), statistic, warn=False)
+  of = lambda member: rate(rows.replace(group=member), statistic, warn=False)
   p, m, z, both = of(likely), of(taken), of(true), of(taken * true)
   less = lambda a, b, value: (a.hits - b.hits) - value * (a.size - b.size)
   parts = ProxyBias(

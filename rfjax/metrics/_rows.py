@@ -1,19 +1,25 @@
 """What a measure reads: arrays or a filled batch, made one, and checked where they are known."""
 
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rfjax.core import Batch, _check
+from rfjax.core._batch import on_device
+
+_STATIC = {"static": True}
 
 
-class Rows(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rows:
   """The rows that a measure counts.
 
   Attributes:
-    measure: its name, for messages.
+    measure: its name, for messages; static, as the numbers below are.
     y: labels, int32 [N].
     y_pred: classes int32 [N], probabilities of class 1 [N], or probabilities of all classes [N, C].
     group: int32 [N], or soft membership [N, G].
@@ -23,14 +29,18 @@ class Rows(NamedTuple):
     whole: whether all weights are 0 or 1, as far as their type tells.
   """
 
-  measure: str
+  measure: str = dataclasses.field(metadata=_STATIC)
   y: jax.Array
   y_pred: jax.Array
   group: jax.Array
   weight: jax.Array
-  num_groups: int
-  num_classes: int | None
-  whole: bool = False
+  num_groups: int = dataclasses.field(metadata=_STATIC)
+  num_classes: int | None = dataclasses.field(metadata=_STATIC)
+  whole: bool = dataclasses.field(default=False, metadata=_STATIC)
+
+  def replace(self, **changes: Any) -> "Rows":
+    """Changes fields."""
+    return dataclasses.replace(self, **changes)
 
   def probability(self, classes: jax.Array) -> jax.Array:
     """Predicted probability of classes int [N, K] or [1, K], as [N, K]; 0 or 1 of a hard one."""
@@ -91,9 +101,9 @@ def read(
     group, num_groups = np.zeros(len(y), np.int32), 1
   group, num_groups = _check_groups(read_array("group", group, (1, 2), len(y)), num_groups, signed)
   dtype = _sum_type(y_pred, group, weight)
-  y_pred, group = (jnp.asarray(v, None if _is_integer(v) else dtype) for v in (y_pred, group))
+  y_pred, group = (_placed(v, v.dtype if _is_integer(v) else dtype) for v in (y_pred, group))
   sizes, whole = (num_groups, num_classes), weight.dtype == bool
-  return Rows(measure, jnp.asarray(y), y_pred, group, jnp.asarray(weight, dtype), *sizes, whole)
+  return Rows(measure, _placed(y, y.dtype), y_pred, group, _placed(weight, dtype), *sizes, whole)
 
 
 def read_labels(
@@ -154,7 +164,11 @@ def read_codes(name: str, values: Any, rows: int, count: int | None) -> tuple[ja
   values, seen = _codes(name, read_array(name, values, (1,), rows), count, 1)
   if seen is None:
     raise ValueError(f"num_{name}s is None and a traced {name} does not tell it: pass num_{name}s=")
-  return jnp.asarray(values), seen
+  return _placed(values, values.dtype), seen
+
+
+def _placed(values: Any, dtype: Any) -> jax.Array:
+  return values.astype(dtype) if isinstance(values, jax.Array) else on_device(values.astype(dtype))
 
 
 def _is_integer(values: Any) -> bool:

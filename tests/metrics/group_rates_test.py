@@ -191,3 +191,25 @@ def test_more_rows_are_counted_than_float32_counts_one_by_one():
   )
   rate = run(y_true=y, y_pred=y_pred, group=y, weight=np.ones(rows, bool))
   np.testing.assert_allclose(rate.size, rows, rtol=1e-6)
+
+
+def test_new_rows_compile_one_program_whatever_is_measured():
+  """Outside of jit: they are counted, and all that follows is of the same few counts."""
+  programs = []
+  listen = lambda event, duration, **_: programs.append(event)
+  measures = (metrics.demographic_parity_difference, metrics.equalized_odds_ratio)
+
+  def compiled(rows):
+    y, group = np.arange(rows) % 2, np.arange(rows) // 2 % 2
+    programs.clear()
+    for measure in measures:
+      measure(y, 1 - y, group)
+    return sum("backend_compile" in event for event in programs)
+
+  compiled(500)
+  jax.monitoring.register_event_duration_secs_listener(listen)
+  try:
+    assert compiled(500) == 0
+    assert compiled(501) == 1
+  finally:
+    jax.monitoring.unregister_event_duration_listener(listen)
