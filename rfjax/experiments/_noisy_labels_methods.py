@@ -321,5 +321,9 @@ RECIPES: dict[str, Recipe] = {
   "divide_mix": Recipe(_divide_mix, peers=2, told="kind", by_epoch=True),
   "fine": Recipe(lambda run: selection.fine(warmup=run.epochs // 3, every=run.epochs // 6 or 1)),
   "crust": Recipe(lambda run: selection.crust(warmup=min(5, run.epochs // 2), capacity=1200)),
+  # Coresets as the authors' code chooses them, in the place of those of their paper.
+  "crust_central": Recipe(
+    lambda run: selection.crust(warmup=min(5, run.epochs // 2), capacity=1200, greedy=False)
+  ),
   "confident_learning": Recipe(None, rounds=_confident, trained="3"),
 }

@@ -68,6 +68,7 @@ METHODS = (
   "divide_mix",
   "fine",
   "crust",
+  "crust_central",
   "confident_learning",
 )
 BASELINE = METHODS[0]

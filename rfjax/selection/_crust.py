@@ -53,8 +53,10 @@ def crust(
     warmup: epochs that learn from all rows, at least 0.
     capacity: so many rows a class may have; all of the data when None. Rows of a class beyond it
       are never selected where labels are traced, and refused elsewhere.
-    greedy: whether S is chosen greedily. Otherwise it is the rows with the smallest sums of
-      distances: what the authors' code does, whose lazy search compares new values with stale ones.
+    greedy: whether S is chosen greedily. Once the middle of a class is covered, rows far from all
+      others gain most, which are those with wrong labels where there are many. Otherwise S is the
+      rows with the smallest sums of distances: what the authors' code does, whose lazy search
+      compares new values with stale ones.
 
   Returns:
     The transform; it writes keep and weight.
