@@ -74,9 +74,9 @@ class Method:
 
   @functools.cached_property
   def runs(self):
-    """Eight runs on four devices, compiled."""
+    """Eight runs on four devices, compiled, of the single run, which is traced once for both."""
     spread = jax.shard_map(
-      jax.vmap(self.train, (0, 0, None)),
+      jax.vmap(self.run, (0, 0, None)),
       mesh=rfjax.core._sweep.run_mesh(),
       in_specs=(jax.P("run"), jax.P("run"), jax.P()),
       out_specs=jax.P("run"),
