@@ -25,10 +25,14 @@ jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 gc.disable()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def room_for_programs():
-  """Lets go of programs when they are many: each has memory maps, a process 65,530 of them."""
-  yield
+def _let_go() -> None:
   if not _MAPS.exists() or _MAPS.read_bytes().count(b"\n") > _MANY:
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def room_for_programs():
+  """Lets go of programs when they are many: each has memory maps, a process 65,530 of them."""
+  yield _let_go
+  _let_go()

@@ -130,8 +130,9 @@ def forward(params, flow, key=None):
   scope="module",
   params=[pytest.param(e.name, marks=pytest.mark.xdist_group(e.name)) for e in METHODS],
 )
-def method(request):
-  return Method(catalog.entry(request.param))
+def method(request, room_for_programs):
+  yield Method(catalog.entry(request.param))
+  room_for_programs()  # all methods at once would take more maps than there are
 
 
 def _grown(out, filled):
