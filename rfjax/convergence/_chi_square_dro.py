@@ -167,10 +167,11 @@ def _worst(
   share, some = ratio(mass, jnp.sum(mass)), mass > 0
   top = jnp.max(loss, where=some, initial=-jnp.inf)
   top = jnp.where(jnp.any(some), top, 0)
-  below = jnp.where(some, top - loss, 0)
-  scale = jnp.max(below)
+  # A compiler may round a loss anew for this difference, so that the largest is not quite the top.
   rounding = 4 * jnp.finfo(loss.dtype).eps * jnp.abs(top)
-  below = jnp.where(scale > rounding, ratio(below, scale), 0)
+  below = jnp.where(some & (top - loss > rounding), top - loss, 0)
+  scale = jnp.max(below)
+  below = ratio(below, scale)
 
   mean = jnp.sum(share * below)
   spread = jnp.sqrt(jnp.sum(share * (below - mean) ** 2))

@@ -1,5 +1,6 @@
 """Chi-square DRO against the primal problem, one-dimensional minimisers, and what it promises."""
 
+import functools
 from typing import Any
 
 import jax
@@ -54,6 +55,20 @@ def dual(losses, share, c):
     of, bounds=around, method="bounded", options={"xatol": 1e-12}
   )
   return top + unit * min(found.fun, of(0))
+
+
+@jax.jit
+@functools.partial(jax.vmap, in_axes=(0, None))
+def weights_between(place, share):
+  """Of squared distances to both ends, which are rounded anew wherever a program needs them."""
+  losses = jnp.square(place - jnp.array([-1.0, 1.0]))
+  return convergence.chi_square_risk(losses, 0.3**-0.5, share).weight
+
+
+def test_the_largest_loss_counts_wherever_it_is_computed():
+  place, share = np.linspace(-0.9, 0.9, 100, dtype=np.float32), np.float32([0.6, 0.4])
+  found = weights_between(place, share)
+  np.testing.assert_allclose(found, (np.sign(place[:, None]) == [1, -1]) / share, rtol=1e-6)
 
 
 @pytest.mark.parametrize("c", [1.001, 1.4, 2.5, 6.0])
